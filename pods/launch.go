@@ -1,0 +1,33 @@
+package pods
+
+// Launch is the request that stage1 hands to gantry-launch as one JSON line on descriptor 3; gantry-launch answers
+// with one Launched line per app, in the order in which they started, and closes.
+type Launch struct {
+	StateDir string      `json:"stateDir"` // libcontainer's state, below RunDir
+	Init     string      `json:"init"`     // path of gantry-init
+	Apps     []LaunchApp `json:"apps"`
+}
+
+// LaunchApp is one app to start.
+type LaunchApp struct {
+	Name       string            `json:"name"`
+	Config     string            `json:"config"` // path of config.json
+	Rootfs     string            `json:"rootfs"`
+	Hostname   string            `json:"hostname,omitempty"`
+	Cgroup     string            `json:"cgroup"`     // as libcontainer takes it: absolute, or relative to the launcher's own in each hierarchy
+	Namespaces map[string]string `json:"namespaces"` // "pid", "network", "ipc", "uts", "user" to a path; stage1's open descriptors
+	Files      map[string]string `json:"files"`      // bind mounts that stage1 adds: target in the app to source on the host
+	Seccomp    *Seccomp          `json:"seccomp,omitempty"`
+	// Descriptors of the launcher that become the app's 0, 1 and 2; negative is /dev/null.
+	Stdin  int `json:"stdin"`
+	Stdout int `json:"stdout"`
+	Stderr int `json:"stderr"`
+}
+
+// Launched is the answer for one app: its process has executed the app's own program, or Error says why not.
+type Launched struct {
+	App   string `json:"app"`
+	PID   int    `json:"pid,omitempty"`   // in the supervisor's PID namespace
+	Code  int    `json:"code,omitempty"`  // exit code to record with Error: 127 not found, 126 not executable, 254 gantry's own
+	Error string `json:"error,omitempty"`
+}

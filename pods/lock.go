@@ -1,0 +1,100 @@
+package pods
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// The lock file carries two open-file-description locks, a byte each.
+const (
+	lifeByte = 0 // held for writing by the preparer, then by stage1, as long as the pod lives
+	gcByte   = 1 // held for writing by who sweeps the pod
+)
+
+// Lock is a held lock of a pod. The kernel lets it go when the last descriptor of File is closed, in whichever
+// process that was inherited by.
+type Lock struct{ file *os.File }
+
+// File returns the descriptor that carries the lock, to hand on to another process.
+func (l *Lock) File() *os.File { return l.file }
+
+// Release gives the lock back.
+func (l *Lock) Release() error { return l.file.Close() }
+
+// InheritLock takes over a lock whose descriptor another program left open.
+func InheritLock(f *os.File) *Lock { return &Lock{file: f} }
+
+func setLock(f *os.File, typ int16, at int64) error {
+	lk := unix.Flock_t{Type: typ, Whence: 0, Start: at, Len: 1}
+	err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lk)
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+		return ErrBusy
+	}
+	return err
+}
+
+// held asks without disturbing: a read lock would conflict only with a writer.
+func held(f *os.File) (bool, error) {
+	lk := unix.Flock_t{Type: unix.F_RDLCK, Whence: 0, Start: lifeByte, Len: 1}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lk); err != nil {
+		return false, fmt.Errorf("ask for the lock: %w", err)
+	}
+	return lk.Type != unix.F_UNLCK, nil
+}
+
+// lockNew makes the lock file of a new pod and takes its life lock.
+func lockNew(root *os.Root) (*Lock, error) {
+	f, err := root.OpenFile(lockFile, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := setLock(f, unix.F_WRLCK, lifeByte); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &Lock{file: f}, nil
+}
+
+func (p *Pod) lock(at int64) (*Lock, error) {
+	f, err := p.root.OpenFile(lockFile, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := setLock(f, unix.F_WRLCK, at); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &Lock{file: f}, nil
+}
+
+// LockLife takes the pod's life; ErrBusy if somebody has it.
+func (p *Pod) LockLife() (*Lock, error) { return p.lock(lifeByte) }
+
+// LockGC takes the right to sweep the pod; ErrBusy if somebody has it.
+func (p *Pod) LockGC() (*Lock, error) { return p.lock(gcByte) }
+
+// WaitDead returns nil when nobody holds the pod's life lock any more, or ctx's error. It sleeps in the kernel.
+// The thread that waits is left behind when ctx ends first: meant for short-lived processes.
+func (p *Pod) WaitDead(ctx context.Context) error {
+	f, err := p.root.Open(lockFile)
+	if err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() {
+		lk := unix.Flock_t{Type: unix.F_RDLCK, Whence: 0, Start: lifeByte, Len: 1}
+		var err error
+		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+			err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLKW, &lk)
+		}
+		done <- errors.Join(err, f.Close())
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,151 @@
+package pods
+
+import (
+	"errors"
+	"time"
+)
+
+// Version is the format of every JSON file in a pod directory. A reader refuses any other.
+const Version = "v1"
+
+// Names of the files in a pod directory.
+const (
+	manifestFile = "pod.json"
+	runFile      = "run.json"
+	netFile      = "net.json"
+	exitFile     = "exit.json"
+	lockFile     = "lock"
+	appsDir      = "apps"
+	// AppFile is the manifest of an app, in its directory.
+	AppFile = "app.json"
+	// ConfigFile is an app's OCI runtime configuration, a template that stage1 completes.
+	ConfigFile = "config.json"
+)
+
+// Errors that callers branch on.
+var (
+	ErrNotFound  = errors.New("no such pod")
+	ErrAmbiguous = errors.New("ambiguous pod prefix")
+	ErrBusy      = errors.New("pod is locked by another process")
+	ErrNameTaken = errors.New("pod name is in use")
+	ErrVersion   = errors.New("unknown version of a pod file")
+)
+
+// Manifest is pod.json: the pod's part of what was asked for. stage0 writes it last; with it the pod is "prepared".
+type Manifest struct {
+	Version     string            `json:"version"`
+	UUID        string            `json:"uuid"`
+	Name        string            `json:"name,omitempty"`
+	Hostname    string            `json:"hostname"`
+	Created     time.Time         `json:"created"`
+	Stage1      string            `json:"stage1"` // flavour: "default"
+	Net         string            `json:"net"`    // NetNone, NetHost or NetCNI
+	Networks    []Network         `json:"networks,omitempty"`
+	Ports       []Port            `json:"ports,omitempty"`
+	DNS         DNS               `json:"dns"`
+	Hosts       []HostsEntry      `json:"hosts,omitempty"`
+	IPC         string            `json:"ipc"` // "private" or "host"
+	PID         string            `json:"pid"` // "pod" (shared by its apps) or "host"
+	Volumes     []Volume          `json:"volumes,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// What Manifest.Net can be.
+const (
+	NetNone = "none" // a namespace with only loopback
+	NetHost = "host" // the host's own namespace
+	NetCNI  = "cni"  // a namespace attached to Manifest.Networks
+)
+
+// Network is one network that the pod is to be attached to.
+type Network struct {
+	Name     string      `json:"name"`
+	IfName   string      `json:"ifName"`
+	Conflist string      `json:"conflist"` // frozen configuration, relative to the pod directory: "net/0-default.conflist"
+	Args     [][2]string `json:"args,omitempty"`
+}
+
+// Port is one published port.
+type Port struct {
+	Name     string `json:"name,omitempty"`
+	Protocol string `json:"protocol"`         // "tcp", "udp" or "sctp"
+	HostIP   string `json:"hostIP,omitempty"` // empty: every address of the host
+	HostPort int    `json:"hostPort"`
+	PodPort  int    `json:"podPort"`
+}
+
+// DNS is what resolv.conf of the apps is made from. Mode "host" copies the host's file, "none" writes none,
+// "" writes Servers, else what the networks returned, else the host's.
+type DNS struct {
+	Mode    string   `json:"mode,omitempty"`
+	Servers []string `json:"servers,omitempty"`
+	Search  []string `json:"search,omitempty"`
+	Options []string `json:"options,omitempty"`
+	Domain  string   `json:"domain,omitempty"`
+}
+
+// HostsEntry is one line of /etc/hosts.
+type HostsEntry struct {
+	IP    string   `json:"ip"`
+	Names []string `json:"names"`
+}
+
+// Volume is a volume of the pod. Kind is "host", "empty" (a directory below the pod's) or "tmpfs".
+type Volume struct {
+	Name     string `json:"name"`
+	Kind     string `json:"kind"`
+	Source   string `json:"source,omitempty"`
+	ReadOnly bool   `json:"readOnly,omitempty"`
+}
+
+// App is app.json: one app of the pod. The app exists when the file is there.
+type App struct {
+	Version     string            `json:"version"`
+	Name        string            `json:"name"`
+	Order       int               `json:"order"` // position on the command line, from 0
+	Image       Image             `json:"image"`
+	Rootfs      Rootfs            `json:"rootfs"`
+	Exec        []string          `json:"exec"` // what the app runs, for display; config.json decides
+	Stdin       string            `json:"stdin,omitempty"`
+	Stdout      string            `json:"stdout,omitempty"`
+	Stderr      string            `json:"stderr,omitempty"`
+	StopSignal  string            `json:"stopSignal"`  // "SIGTERM"
+	StopTimeout int               `json:"stopTimeout"` // seconds until SIGKILL
+	Restart     string            `json:"restart,omitempty"`
+	Essential   bool              `json:"essential"`
+	After       []string          `json:"after,omitempty"`
+	Seccomp     *Seccomp          `json:"seccomp,omitempty"` // nil: no filter, or one in config.json
+	Labels      map[string]string `json:"labels,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// What App.Stdin, App.Stdout and App.Stderr can be. Empty lets stage1 choose: the caller's own stream for one app in the foreground
+// (a prefixed copy for several), else the log.
+const (
+	StreamInherit = "inherit"
+	StreamLog     = "log"
+	StreamJournal = "journal"
+	StreamNull    = "null"
+	StreamTTY     = "tty"
+)
+
+// Image says which image an app came from.
+type Image struct {
+	Name    string `json:"name"`    // as the user wrote it, normalised
+	ID      string `json:"id"`      // manifest digest, "sha256:<hex>"
+	ChainID string `json:"chainID"` // of its layers
+}
+
+// Rootfs says what an app's root file system is made of: an overlay over Lower.
+type Rootfs struct {
+	Lower    []string `json:"lower"` // absolute directories, highest first
+	ReadOnly bool     `json:"readOnly,omitempty"`
+}
+
+// Seccomp names a filter profile and where its compiled form is cached. Both paths are absolute and named by
+// content, so that two pods with one profile share one compiled program.
+type Seccomp struct {
+	Profile string `json:"profile"` // OCI LinuxSeccomp as JSON
+	Program string `json:"program"` // array of struct sock_filter; made from Profile by whoever finds it missing
+}

@@ -1,0 +1,269 @@
+package pods
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/gantryrun/gantry/pods/atomicfile"
+)
+
+// maxFile bounds what is read of one pod file: more than any that gantry writes.
+const maxFile = 16 << 20
+
+// Pod is an open pod directory. It is addressed by descriptor, so that it stays the same pod while it is
+// being removed.
+type Pod struct {
+	UUID string
+	root *os.Root
+}
+
+// OpenDir opens the pod directory at path; its name must be the pod's UUID. The caller closes it.
+func OpenDir(path string) (*Pod, error) {
+	uuid := filepath.Base(path)
+	if !validUUID(uuid) {
+		return nil, fmt.Errorf("%q is not a pod directory: its name is no UUID", path)
+	}
+	return open(path, uuid)
+}
+
+// OpenFile opens the pod directory that dir refers to, wherever its path leads by now.
+func OpenFile(dir *os.File, uuid string) (*Pod, error) {
+	return open(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()), uuid)
+}
+
+func open(path, uuid string) (*Pod, error) {
+	root, err := os.OpenRoot(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, uuid)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Pod{UUID: uuid, root: root}, nil
+}
+
+// Close releases the directory. Locks taken through the pod live on.
+func (p *Pod) Close() error { return p.root.Close() }
+
+// Root is the open directory; nothing in it may be written but by who docs/pods.md names.
+func (p *Pod) Root() *os.Root { return p.root }
+
+// Manifest reads pod.json. fs.ErrNotExist: the pod is not prepared.
+func (p *Pod) Manifest() (*Manifest, error) {
+	m := &Manifest{}
+	return m, p.read(manifestFile, m)
+}
+
+// Run reads run.json. fs.ErrNotExist: the pod was not started.
+func (p *Pod) Run() (*Run, error) {
+	r := &Run{}
+	return r, p.read(runFile, r)
+}
+
+// WriteRun writes run.json. Only stage1 calls it, once, before any other external effect.
+func (p *Pod) WriteRun(r *Run) error {
+	r.Version = Version
+	return p.write(runFile, r)
+}
+
+// Net reads net.json. fs.ErrNotExist: nothing was attached.
+func (p *Pod) Net() (*Net, error) {
+	n := &Net{}
+	return n, p.read(netFile, n)
+}
+
+// WriteNet writes net.json.
+func (p *Pod) WriteNet(n *Net) error {
+	n.Version = Version
+	return p.write(netFile, n)
+}
+
+// Exit reads exit.json. fs.ErrNotExist: the pod did not end by itself.
+func (p *Pod) Exit() (*Exit, error) {
+	e := &Exit{}
+	return e, p.read(exitFile, e)
+}
+
+// WriteExit writes exit.json: with it the pod is exited as soon as the lock is free.
+func (p *Pod) WriteExit(e *Exit) error {
+	e.Version = Version
+	return p.write(exitFile, e)
+}
+
+// Apps reads every app of the pod, in the order of the command line.
+func (p *Pod) Apps() ([]*App, error) {
+	entries, err := fs.ReadDir(p.root.FS(), appsDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var apps []*App
+	for _, e := range entries {
+		a := &App{}
+		err := p.read(filepath.Join(appsDir, e.Name(), AppFile), a)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // being added, or half removed
+		}
+		if err != nil {
+			return nil, err
+		}
+		apps = append(apps, a)
+	}
+	slices.SortFunc(apps, func(a, b *App) int { return a.Order - b.Order })
+	return apps, nil
+}
+
+// AppPath is the path of name in app's directory, relative to the pod's.
+func AppPath(app, name string) string { return filepath.Join(appsDir, app, name) }
+
+// LastRun reads the newest record of a finished run of app, and how many there are. (nil, 0, nil): none yet.
+func (p *Pod) LastRun(app string) (*AppRun, int, error) {
+	for n := 0; ; n++ {
+		if _, err := p.root.Lstat(runPath(app, n)); err == nil {
+			continue
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, 0, err
+		}
+		if n == 0 {
+			return nil, 0, nil
+		}
+		r := &AppRun{}
+		return r, n, p.read(runPath(app, n-1), r)
+	}
+}
+
+// WriteAppRun writes the record of app's n-th run (from 0). Only stage1 calls it.
+func (p *Pod) WriteAppRun(app string, n int, r *AppRun) error {
+	r.Version = Version
+	if err := p.root.Mkdir(AppPath(app, "runs"), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return p.write(runPath(app, n), r)
+}
+
+func runPath(app string, n int) string { return AppPath(app, fmt.Sprintf("runs/%d.json", n)) }
+
+// State reads the lock, the files, and the lock again, until both agree.
+func (p *Pod) State() (State, error) {
+	lock, err := p.root.Open(lockFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Aborted, nil // it died between mkdir and lock, or is half removed
+	}
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	for {
+		before, err := held(lock)
+		if err != nil {
+			return "", err
+		}
+		f := p.facts()
+		after, err := held(lock)
+		if err != nil {
+			return "", err
+		}
+		if f.Held = after; before == after {
+			return f.State(), nil
+		}
+	}
+}
+
+func (p *Pod) facts() Facts {
+	f := Facts{Manifest: p.has(manifestFile), Exit: p.has(exitFile)}
+	run, err := p.Run()
+	f.Run = !errors.Is(err, fs.ErrNotExist)
+	f.Stale = err == nil && run.BootID != BootID()
+	return f
+}
+
+func (p *Pod) has(name string) bool {
+	_, err := p.root.Lstat(name)
+	return err == nil
+}
+
+func (p *Pod) read(name string, into any) error {
+	f, err := p.root.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile))
+	if err != nil {
+		return fmt.Errorf("read %s of pod %s: %w", name, p.UUID, err)
+	}
+	if err := Unmarshal(data, into); err != nil {
+		return fmt.Errorf("read %s of pod %s: %w", name, p.UUID, err)
+	}
+	return nil
+}
+
+func (p *Pod) write(name string, v any) error {
+	data, err := Marshal(v)
+	if err == nil {
+		err = atomicfile.WriteIn(p.root, name, 0o600, data, false)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s of pod %s: %w", name, p.UUID, err)
+	}
+	return nil
+}
+
+// Marshal is how every file of a pod is written: indented, for who debugs with cat.
+func Marshal(v any) ([]byte, error) {
+	data, err := json.MarshalIndent(v, "", "  ")
+	return append(data, '\n'), err
+}
+
+// Unmarshal is how every file of a pod is read: ErrVersion for a version that is not ours, an error for a field
+// that is unknown.
+func Unmarshal(data []byte, into any) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(into)
+	if err == nil && versionOf(into) == Version {
+		return nil
+	}
+	var v struct {
+		Version string `json:"version"`
+	}
+	if json.Unmarshal(data, &v) == nil && v.Version != Version {
+		return fmt.Errorf("%w: %q", ErrVersion, v.Version)
+	}
+	return err
+}
+
+// versionOf spares the second decoding on the common path.
+func versionOf(v any) string {
+	switch v := v.(type) {
+	case *Manifest:
+		return v.Version
+	case *App:
+		return v.Version
+	case *Run:
+		return v.Version
+	case *Net:
+		return v.Version
+	case *Exit:
+		return v.Version
+	case *AppRun:
+		return v.Version
+	}
+	return ""
+}
+
+// BootID is the kernel's random id of this boot; empty where /proc is missing.
+func BootID() string {
+	data, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // missing: no run.json is then of this boot, so nothing counts as running
+	return strings.TrimSpace(string(data))
+}
