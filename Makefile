@@ -1,0 +1,86 @@
+# gantry's build. Everything here is a plain recipe: `go build ./...` and `go test ./...` work without it.
+# The first ten minutes: README.md. What tests need and do: CONTRIBUTING.md.
+
+GO      ?= go
+CC      ?= gcc
+BIN     ?= bin
+PREFIX  ?= /usr
+DESTDIR ?=
+CACHE   ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gantry
+LDFLAGS  = -s -w
+BUILD    = $(GO) build -trimpath -ldflags "$(LDFLAGS)"
+
+GOLANGCI = v2.15.0
+CNI      = github.com/containernetworking/plugins
+CNIDIR   = $(shell $(GO) mod download $(CNI) && $(GO) list -m -f '{{.Dir}}' $(CNI))
+
+DEPS       = gcc libc6-dev libseccomp-dev pkg-config make ca-certificates nftables iproute2
+TEST_DEPS  = busybox-static mmdebstrap docker-registry umoci skopeo curl openssl zstd pigz xz-utils tar e2fsprogs iptables
+BENCH_DEPS = runc crun podman skopeo umoci hyperfine pigz zstd
+
+.PHONY: all gantry stage1 launch init cni deps test-deps bench-deps demo demo-image test test-images test-images-small lint bench-peers install clean
+
+all: gantry stage1 launch init cni
+
+gantry:
+	CGO_ENABLED=0 $(BUILD) -o $(BIN)/gantry ./cmd/gantry
+
+stage1:
+	CGO_ENABLED=0 $(BUILD) -o $(BIN)/gantry-stage1 ./cmd/gantry-stage1
+
+launch:
+	CGO_ENABLED=1 $(BUILD) -tags seccomp -o $(BIN)/gantry-launch ./cmd/gantry-launch
+
+init:
+	mkdir -p $(BIN)
+	$(CC) -static -Os -s -Wall -Wextra -o $(BIN)/gantry-init $(wildcard cmd/gantry-init/*.c)
+
+# The plugins are built as their authors pinned them: by their own go.mod, not by ours.
+cni:
+	mkdir -p $(BIN)/cni
+	cd $(CNIDIR) && CGO_ENABLED=0 GOFLAGS=-mod=readonly $(BUILD) -o $(abspath $(BIN))/cni/ ./plugins/main/... ./plugins/ipam/... ./plugins/meta/...
+
+deps:
+	tests/apt-install $(DEPS)
+
+test-deps: deps
+	tests/apt-install $(TEST_DEPS)
+
+bench-deps: test-deps
+	tests/apt-install $(BENCH_DEPS)
+
+demo: deps all demo-image
+	$(GO) run ./tests/demo -bin $(abspath $(BIN))
+
+# The demo's image: one static C program, packed by a Go program, embedded into the demo.
+demo-image:
+	mkdir -p $(BIN)
+	$(CC) -static -Os -s -Wall -Wextra -o $(BIN)/demo-web tests/demo/web/web.c
+	$(GO) run ./tests/demo/mkimage -o tests/demo/image/demo.oci.tar $(BIN)/demo-web
+
+test: test-deps all test-images-small
+	$(GO) test -timeout 20m ./...
+
+test-images:
+	$(GO) run ./tests/images -cache $(CACHE)/images all
+
+test-images-small:
+	$(GO) run ./tests/images -cache $(CACHE)/images small
+
+lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI)
+	$< run ./...
+
+$(CACHE)/bin/golangci-lint-$(GOLANGCI):
+	GOBIN=$(CACHE)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+	mv $(CACHE)/bin/golangci-lint $@
+
+bench-peers: bench-deps all test-images
+	$(GO) run ./tests/bench -bin $(abspath $(BIN)) -cache $(CACHE)/images -o docs/performance.md
+
+install: all
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BIN)/gantry
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/gantry $(BIN)/gantry-stage1 $(BIN)/gantry-launch $(BIN)/gantry-init
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/gantry/cni $(BIN)/cni/*
+
+clean:
+	rm -rf $(BIN) tests/demo/image/demo.oci.tar
