@@ -27,7 +27,7 @@ type LaunchApp struct {
 // Launched is the answer for one app: its process has executed the app's own program, or Error says why not.
 type Launched struct {
 	App   string `json:"app"`
-	PID   int    `json:"pid,omitempty"`   // in the supervisor's PID namespace
-	Code  int    `json:"code,omitempty"`  // exit code to record with Error: 127 not found, 126 not executable, 254 gantry's own
+	PID   int    `json:"pid,omitempty"`  // in the supervisor's PID namespace
+	Code  int    `json:"code,omitempty"` // exit code to record with Error: 127 not found, 126 not executable, 254 gantry's own
 	Error string `json:"error,omitempty"`
 }
