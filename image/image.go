@@ -1,0 +1,64 @@
+package image
+
+import (
+	"errors"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Errors that callers branch on.
+var (
+	// ErrNotFound: no image of that name or ID is in the store.
+	ErrNotFound = errors.New("image not found")
+	// ErrAmbiguous: an ID prefix matches several images.
+	ErrAmbiguous = errors.New("image ID is ambiguous")
+	// ErrCorrupt: what is stored is not what was stored.
+	ErrCorrupt = errors.New("store is corrupt")
+	// ErrBackend: the chosen backend cannot work here; the message says what to do.
+	ErrBackend = errors.New("store backend unavailable")
+)
+
+// Image is what the store knows about one image. It is a value: changing it changes nothing on disk.
+type Image struct {
+	// ID is the digest of the image's own manifest (never of an index that led to it).
+	ID digest.Digest
+	// Names that lead here, sorted. An image got by name carries that name alone: Get reads no more than it needs.
+	Names []string
+
+	Manifest ocispec.Manifest
+	Config   ocispec.Image
+	// DiffIDs of the layers, lowest first, and the ChainID over all of them (image-spec, config.md).
+	DiffIDs []digest.Digest
+	ChainID digest.Digest
+
+	// Size in bytes of the layers as stored, shared ones included.
+	Size int64
+	// Fetched is when the image came in; LastUsed when a pod was last given it (or Fetched).
+	Fetched, LastUsed time.Time
+	// Source says where the image came from, Verified by what it was verified ("digest", or a signature's key).
+	// Both belong to the name it was got by, or its newest name.
+	Source, Verified string
+}
+
+// Name is what to show people: the first name, or the ID.
+func (i *Image) Name() string {
+	if len(i.Names) > 0 {
+		return i.Names[0]
+	}
+	return i.ID.String()
+}
+
+// chainID folds diffIDs as image-spec's config.md says. Of no layers it is the digest of nothing, so that an empty
+// image has a directory like any other.
+func chainID(diffIDs []digest.Digest) digest.Digest {
+	if len(diffIDs) == 0 {
+		return digest.FromBytes(nil)
+	}
+	chain := diffIDs[0]
+	for _, d := range diffIDs[1:] {
+		chain = digest.FromString(chain.String() + " " + d.String())
+	}
+	return chain
+}
