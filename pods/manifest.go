@@ -41,6 +41,7 @@ type Manifest struct {
 	Stage1      string            `json:"stage1"` // flavour: "default"
 	Net         string            `json:"net"`    // NetNone, NetHost or NetCNI
 	Networks    []Network         `json:"networks,omitempty"`
+	PluginDirs  []string          `json:"pluginDirs,omitempty"` // where the programs of their plugins are
 	Ports       []Port            `json:"ports,omitempty"`
 	DNS         DNS               `json:"dns"`
 	Hosts       []HostsEntry      `json:"hosts,omitempty"`
@@ -64,6 +65,7 @@ type Network struct {
 	IfName   string      `json:"ifName"`
 	Conflist string      `json:"conflist"` // frozen configuration, relative to the pod directory: "net/0-default.conflist"
 	Args     [][2]string `json:"args,omitempty"`
+	Publish  bool        `json:"publish,omitempty"` // this is the network that publishes Manifest.Ports
 }
 
 // Port is one published port.
