@@ -8,6 +8,8 @@ PREFIX  ?= /usr
 DESTDIR ?=
 CACHE   ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gantry
 LDFLAGS  = -s -w
+# gantry-init has no C library (cmd/gantry-init/sys.h says why), so nothing of one may be asked for behind its back.
+INITFLAGS = -static -nostdlib -ffreestanding -fno-stack-protector -Os -s -Wall -Wextra -Werror -Wl,-z,noseparate-code -Wl,--build-id=none
 BUILD    = $(GO) build -trimpath -ldflags "$(LDFLAGS)"
 
 GOLANGCI = v2.15.0
@@ -33,7 +35,7 @@ launch:
 
 init:
 	mkdir -p $(BIN)
-	$(CC) -static -Os -s -Wall -Wextra -o $(BIN)/gantry-init $(wildcard cmd/gantry-init/*.c)
+	$(CC) $(INITFLAGS) -o $(BIN)/gantry-init $(wildcard cmd/gantry-init/*.c)
 
 # The plugins are built as their authors pinned them: by their own go.mod, not by ours.
 cni:

@@ -1,0 +1,127 @@
+/*
+ * The reaper: PID 1 of a pod's PID namespace. It does two things until it dies: it collects the processes that
+ * lost their parents, and it exits when the supervisor dies, whereupon the kernel kills everything in the pod.
+ *
+ * It learns of that death from a pidfd. PR_SET_PDEATHSIG would follow the thread of the supervisor that started
+ * it, not the process; the other end of a pipe would leak into children, or close when the supervisor executes
+ * itself anew.
+ *
+ * It is made worthless to who breaks into it: no capability, no descriptor but two, not dumpable (so that
+ * /proc/1/exe, a host file, cannot be reached from the pod), never a new privilege. The kernel itself drops every signal that
+ * its own namespace sends it, SIGKILL included.
+ */
+#include "sys.h"
+
+#include <linux/capability.h>
+#include <linux/prctl.h>
+#include <asm/poll.h>
+#include <asm/siginfo.h>
+#include <asm/signal.h>
+
+#define SIGNALFD_SIZE 128 /* struct signalfd_siginfo */
+#define WNOHANG 1
+
+/* Where the two descriptors that stay are moved to. */
+enum { SUPERVISOR, SIGNALS };
+
+/* finish says how the start went, to who waits on the ready descriptor; err is 0 or -errno. */
+static void finish(long fd, const char *step, long err)
+{
+	struct text t = {.len = 0};
+
+	if (err < 0) {
+		put(&t, "error: ");
+		put(&t, step);
+		put(&t, ": errno ");
+		put_number(&t, -err);
+		put(&t, "\n");
+	} else {
+		put(&t, "ready\n");
+	}
+	if (fd >= 0)
+		SYS3(__NR_write, fd, t.buf, t.len);
+	else if (err < 0)
+		SYS3(__NR_write, 2, t.buf, t.len);
+	if (err < 0)
+		quit(254);
+}
+
+/* disarm gives up everything that the reaper does not need. */
+static long disarm(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0, 0, 0}, {0, 0, 0}};
+	long err;
+
+	for (int cap = 0;; cap++) {
+		err = SYS5(__NR_prctl, PR_CAPBSET_DROP, cap, 0, 0, 0);
+		if (err == -EINVAL && cap > 0)
+			break; /* past the last capability that this kernel knows */
+		if (err < 0)
+			return err;
+	}
+	if ((err = SYS2(__NR_capset, &header, none)) < 0)
+		return err;
+	if ((err = SYS5(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) < 0)
+		return err;
+	return SYS5(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+/* watch reaps until the supervisor is dead. */
+__attribute__((noreturn)) static void watch(void)
+{
+	struct pollfd fds[] = {
+		{.fd = SUPERVISOR, .events = POLLIN},
+		{.fd = SIGNALS, .events = POLLIN},
+	};
+	char drain[8 * SIGNALFD_SIZE];
+
+	for (;;) {
+		SYS5(__NR_ppoll, fds, 2, NULL, NULL, 0);
+		if (fds[0].revents)
+			quit(0);
+		if (fds[1].revents)
+			SYS3(__NR_read, SIGNALS, drain, sizeof(drain));
+		while (SYS4(__NR_wait4, -1, NULL, WNOHANG, NULL) > 0)
+			;
+	}
+}
+
+void reap(char **argv)
+{
+	long supervisor = -1, ready = -1, err;
+	u64 all = ~0ul, child = 1ul << (SIGCHLD - 1);
+	char *hostname = NULL, *value;
+
+	for (; *argv; argv++) {
+		if ((value = after(*argv, "--supervisor-fd=")))
+			supervisor = number(value);
+		else if ((value = after(*argv, "--ready-fd=")))
+			ready = number(value);
+		else if ((value = after(*argv, "--hostname=")))
+			hostname = value;
+		else
+			finish(ready, *argv, -EINVAL);
+	}
+	if (supervisor < 0)
+		finish(ready, "--supervisor-fd", -EBADF);
+	if ((ready >= 0 && ready <= SIGNALS) || ready == supervisor)
+		finish(-1, "--ready-fd", -EINVAL);
+
+	SYS4(__NR_rt_sigprocmask, SIG_BLOCK, &all, NULL, sizeof(all));
+	SYS1(__NR_setsid, 0); /* the terminal's signals are for the supervisor; fails where a session was made already */
+	SYS1(__NR_chdir, "/");
+	if (hostname && (err = SYS2(__NR_sethostname, hostname, length(hostname))) < 0)
+		finish(ready, "set hostname", err);
+	if ((err = disarm()) < 0)
+		finish(ready, "drop privileges", err);
+
+	if (supervisor != SUPERVISOR && (err = SYS3(__NR_dup3, supervisor, SUPERVISOR, 0)) < 0)
+		finish(ready, "keep supervisor's descriptor", err);
+	SYS1(__NR_close, SIGNALS);
+	if ((err = SYS4(__NR_signalfd4, -1, &child, sizeof(child), 0)) != SIGNALS)
+		finish(ready, "signalfd", err < 0 ? err : -EBADF);
+	finish(ready, "", 0);
+	SYS3(__NR_close_range, SIGNALS + 1, ~0u, 0);
+	watch();
+}
