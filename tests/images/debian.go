@@ -48,6 +48,7 @@ mount --rbind /dev dev
 printf '#!/bin/sh\nexit 101\n' >usr/sbin/policy-rc.d
 chmod 755 usr/sbin/policy-rc.d
 cp /etc/resolv.conf etc/resolv.conf
+mkdir -p usr/share/man/man1 usr/share/man/man7 # update-alternatives links into them even if excluded
 chroot . apt-get install -y -qq --no-install-recommends "$@"
 chroot . apt-get clean
 rm -f usr/sbin/policy-rc.d
