@@ -1,0 +1,89 @@
+// Command gantry-stage1 is the supervisor of one pod. gantry becomes it by exec; nobody calls it by hand.
+//
+//	gantry-stage1 run [--detached] PODDIR    descriptors: 3 pod directory, 4 life lock, 5 ready pipe (detached)
+//	gantry-stage1 undo PODDIR                descriptors: 3 pod directory
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/stage1"
+)
+
+// Descriptors that are handed over at exec.
+const (
+	dirFD = 3 + iota
+	lockFD
+	readyFD
+)
+
+func main() {
+	code, err := run(os.Args[1:])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "gantry: run: %v\n", err)
+	}
+	os.Exit(code)
+}
+
+func run(args []string) (int, error) {
+	switch {
+	case len(args) == 2 && args[0] == "run":
+		return supervise(args[1], false)
+	case len(args) == 3 && args[0] == "run" && args[1] == "--detached":
+		return supervise(args[2], true)
+	case len(args) == 2 && args[0] == "undo":
+		dir, err := inherit(dirFD)
+		if err == nil {
+			err = stage1.Sweep(context.Background(), dir, args[1])
+		}
+		if err != nil {
+			return stage1.ExitInternal, err
+		}
+		return 0, nil
+	}
+	return stage1.ExitInternal, errors.New("gantry-stage1 is started by gantry: use gantry run")
+}
+
+func supervise(path string, detached bool) (int, error) {
+	programs, err := findPrograms()
+	if err != nil {
+		return stage1.ExitInternal, err
+	}
+	opts := stage1.Options{Path: path, Detached: detached, Programs: programs}
+	if opts.Dir, err = inherit(dirFD); err != nil {
+		return stage1.ExitInternal, err
+	}
+	if opts.Lock, err = inherit(lockFD); err != nil {
+		return stage1.ExitInternal, err
+	}
+	if detached {
+		if opts.Ready, err = inherit(readyFD); err != nil {
+			return stage1.ExitInternal, err
+		}
+	}
+	return stage1.Run(context.Background(), opts)
+}
+
+// inherit takes over a descriptor, and keeps it from everything that is started from here.
+func inherit(fd int) (*os.File, error) {
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("descriptor %d was not handed over: use gantry run", fd)
+	}
+	return os.NewFile(uintptr(fd), fmt.Sprintf("fd%d", fd)), nil
+}
+
+// findPrograms looks beside this program.
+func findPrograms() (stage1.Programs, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return stage1.Programs{}, err
+	}
+	dir := filepath.Dir(self)
+	return stage1.Programs{Launch: filepath.Join(dir, "gantry-launch"), Init: filepath.Join(dir, "gantry-init")}, nil
+}

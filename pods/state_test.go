@@ -1,0 +1,47 @@
+package pods
+
+import "testing"
+
+// The table of docs/pods.md, row by row.
+func TestState(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		facts Facts
+		want  State
+	}{
+		{"nothing, held", Facts{Held: true}, Preparing},
+		{"nothing, free", Facts{}, Aborted},
+		{"pod.json, held", Facts{Manifest: true, Held: true}, Starting},
+		{"pod.json, free", Facts{Manifest: true}, Prepared},
+		{"run.json, held", Facts{Manifest: true, Run: true, Held: true}, Running},
+		{"run.json, free: the supervisor died", Facts{Manifest: true, Run: true}, Exited},
+		{"exit.json, held", Facts{Manifest: true, Run: true, Exit: true, Held: true}, Exiting},
+		{"exit.json, free", Facts{Manifest: true, Run: true, Exit: true}, Exited},
+		{"another boot, running then", Facts{Manifest: true, Run: true, Stale: true}, Exited},
+		{"another boot, ended then", Facts{Manifest: true, Run: true, Exit: true, Stale: true}, Exited},
+		{"another boot, held by who sweeps", Facts{Manifest: true, Run: true, Stale: true, Held: true}, Exited},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := c.facts.State(); got != c.want {
+				t.Errorf("state %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// Every combination of facts has a state, and none of a living supervisor may be swept.
+func TestStateIsTotal(t *testing.T) {
+	for bits := range 32 {
+		f := Facts{bits&1 != 0, bits&2 != 0, bits&4 != 0, bits&8 != 0, bits&16 != 0}
+		s := f.State()
+		if s == "" {
+			t.Errorf("%+v has no state", f)
+		}
+		if f.Held && !f.Stale && s.Over() {
+			t.Errorf("%+v is held, and %s", f, s)
+		}
+		if s.Live() && s.Over() {
+			t.Errorf("%s is both live and over", s)
+		}
+	}
+}

@@ -1,0 +1,190 @@
+package stage1
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const cgroupRoot = "/sys/fs/cgroup"
+
+// podCgroup is where the cgroups of a pod lie: below that of whoever started it, so that a unit's limits hold.
+type podCgroup struct {
+	// dirs are the pod's directory in each hierarchy: one on a pure v2 host, one per controller on v1 and hybrid hosts.
+	dirs []string
+	// path is what libcontainer takes for the pod: relative to the launcher's own cgroup on v1, absolute on v2.
+	path string
+	// supervisor is where the supervisor has to move first ("" to stay): on v2 a cgroup that gives controllers to
+	// children may hold no process itself.
+	supervisor string
+}
+
+// findCgroup works out where the pod's cgroups are to be made. It makes nothing.
+func findCgroup(uuid string) (*podCgroup, error) {
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	name := "gantry-" + uuid
+	if isUnified() {
+		return unifiedCgroup(string(own), name), nil
+	}
+	mounts, err := cgroupMounts()
+	if err != nil {
+		return nil, err
+	}
+	cg := &podCgroup{path: name}
+	for line := range strings.Lines(string(own)) {
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(f) != 3 {
+			return nil, fmt.Errorf("read /proc/self/cgroup: unexpected line %q", line)
+		}
+		if m, ok := mounts[f[1]]; ok {
+			cg.dirs = append(cg.dirs, filepath.Join(m, f[2], name))
+		}
+	}
+	return cg, nil
+}
+
+func isUnified() bool {
+	var st unix.Statfs_t
+	return unix.Statfs(cgroupRoot, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
+}
+
+// unifiedCgroup places the pod on a pure v2 host: inside the unit's own cgroup where that was delegated to us, else in
+// a cgroup beside all units, as runtimes without systemd do.
+func unifiedCgroup(own, name string) *podCgroup {
+	dir := filepath.Join(cgroupRoot, strings.TrimPrefix(strings.TrimSpace(own), "0::"))
+	if delegated(dir) {
+		return &podCgroup{
+			dirs:       []string{filepath.Join(dir, name), filepath.Join(dir, "supervisor")},
+			path:       strings.TrimPrefix(filepath.Join(dir, name), cgroupRoot),
+			supervisor: filepath.Join(dir, "supervisor"),
+		}
+	}
+	return &podCgroup{dirs: []string{filepath.Join(cgroupRoot, "gantry", name)}, path: filepath.Join("/gantry", name)}
+}
+
+// delegated reports whether systemd gave this cgroup away (Delegate=yes), by the mark that it leaves.
+func delegated(dir string) bool {
+	var buf [8]byte
+	for _, attr := range []string{"trusted.delegate", "user.delegate"} {
+		if n, err := unix.Getxattr(dir, attr, buf[:]); err == nil && string(buf[:n]) == "1" {
+			return true
+		}
+	}
+	return false
+}
+
+// cgroupMounts maps the controllers of each v1 hierarchy, as /proc/self/cgroup writes them, to its mount point; ""
+// is the cgroup2 of a hybrid host.
+func cgroupMounts() (map[string]string, error) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	mounts := map[string]string{}
+	for s := bufio.NewScanner(f); s.Scan(); {
+		front, back, ok := strings.Cut(s.Text(), " - ")
+		if !ok || !strings.HasPrefix(back, "cgroup") {
+			continue
+		}
+		fields, tail := strings.Fields(front), strings.Fields(back)
+		if len(fields) < 5 || len(tail) < 3 || fields[3] != "/" {
+			continue
+		}
+		if tail[0] == "cgroup2" {
+			mounts[""] = fields[4]
+			continue
+		}
+		mounts[controllers(tail[2])] = fields[4]
+	}
+	return mounts, nil
+}
+
+// controllers picks the controllers out of a v1 hierarchy's mount options.
+func controllers(options string) string {
+	var out []string
+	for o := range strings.SplitSeq(options, ",") {
+		switch o {
+		case "rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "all", "none":
+		default:
+			if !strings.HasPrefix(o, "release_agent=") {
+				out = append(out, o)
+			}
+		}
+	}
+	return strings.Join(out, ",")
+}
+
+// enterSupervisor moves this process out of the way where the hierarchy asks for it.
+func (cg *podCgroup) enterSupervisor() error {
+	if cg.supervisor == "" {
+		return nil
+	}
+	if err := os.Mkdir(cg.supervisor, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(cg.supervisor, "cgroup.procs"), []byte("0"), 0); err != nil {
+		return fmt.Errorf("move the supervisor to its own cgroup: %w", err)
+	}
+	return nil
+}
+
+// oomKills counts the out-of-memory kills of an app; 0 where the kernel does not tell. It reads memory.events on v2 and
+// memory.oom_control (kernel 4.13) on v1.
+func (cg *podCgroup) oomKills(app string) int {
+	for _, dir := range cg.dirs {
+		for _, file := range []string{"memory.events", "memory.oom_control"} {
+			data, err := os.ReadFile(filepath.Join(dir, app, file))
+			if err != nil {
+				continue
+			}
+			for line := range strings.Lines(string(data)) {
+				var n int
+				if _, err := fmt.Sscanf(line, "oom_kill %d", &n); err == nil {
+					return n
+				}
+			}
+		}
+	}
+	return 0
+}
+
+// removeCgroups removes the directories and all below. Whatever lived there must be dead; a missing one is no error.
+func removeCgroups(dirs []string) error {
+	var errs []error
+	for _, dir := range dirs {
+		errs = append(errs, removeCgroup(dir))
+	}
+	return errors.Join(errs...)
+}
+
+func removeCgroup(dir string) error {
+	err := unix.Rmdir(dir)
+	if err == nil || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	entries, readErr := os.ReadDir(dir)
+	if readErr != nil {
+		return errors.Join(err, readErr)
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := removeCgroup(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("remove cgroup %s: %w", dir, err)
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package stage1
+
+import (
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/gantryrun/gantry/pods"
+)
+
+// etcFiles writes the files that tell an app who and where it is, and returns what is to be bound into it: target to
+// source. Precedence as rkt documented it: what the user asked for, then what the networks returned, then what the
+// image brings, then a fallback. An image's empty file counts as none: image builders leave such behind.
+func etcFiles(m *pods.Manifest, net *pods.Net, dns pods.DNS, runDir, rootfs string) (map[string]string, error) {
+	image, err := os.OpenRoot(rootfs) // the image's links must not lead out
+	if err != nil {
+		return nil, err
+	}
+	defer image.Close()
+	files := map[string]string{}
+	if len(m.Hosts) > 0 || !hasContent(image, "etc/hosts") {
+		files["/etc/hosts"] = hostsFile(m, net)
+	}
+	if resolv, ours := resolvFile(m, dns, hasContent(image, "etc/resolv.conf")); ours {
+		files["/etc/resolv.conf"] = resolv
+	}
+	files["/etc/hostname"] = m.Hostname + "\n"
+	binds := map[string]string{}
+	for target, content := range files {
+		source := filepath.Join(runDir, filepath.Base(target))
+		if err := os.WriteFile(source, []byte(content), 0o644); err != nil {
+			return nil, err
+		}
+		if err := os.Chmod(source, 0o644); err != nil { // umask
+			return nil, err
+		}
+		binds[target] = source
+	}
+	return binds, nil
+}
+
+func hasContent(image *os.Root, name string) bool {
+	info, err := image.Stat(name)
+	return err == nil && info.Mode().IsRegular() && info.Size() > 0
+}
+
+func hostsFile(m *pods.Manifest, net *pods.Net) string {
+	var b strings.Builder
+	if m.Net == pods.NetHost {
+		if host, err := os.ReadFile("/etc/hosts"); err == nil {
+			b.Write(host)
+		}
+	} else {
+		b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+	}
+	names := m.Hostname
+	if m.Name != "" && m.Name != m.Hostname {
+		names += " " + m.Name
+	}
+	own := "127.0.1.1" // as Debian does for a host without an address
+	for _, ip := range addresses(net) {
+		own = ""
+		fmt.Fprintf(&b, "%s\t%s\n", ip, names)
+	}
+	if own != "" && m.Net != pods.NetHost {
+		fmt.Fprintf(&b, "%s\t%s\n", own, names)
+	}
+	for _, e := range m.Hosts {
+		fmt.Fprintf(&b, "%s\t%s\n", e.IP, strings.Join(e.Names, " "))
+	}
+	return b.String()
+}
+
+// addresses are the pod's own, without prefix lengths.
+func addresses(net *pods.Net) []netip.Addr {
+	var ips []netip.Addr
+	if net == nil {
+		return nil
+	}
+	for _, i := range net.Interfaces {
+		for _, cidr := range i.IPs {
+			if p, err := netip.ParsePrefix(cidr); err == nil {
+				ips = append(ips, p.Addr())
+			}
+		}
+	}
+	return ips
+}
+
+// resolvFile is the content of resolv.conf; ours is false where the app keeps the image's.
+func resolvFile(m *pods.Manifest, fromNet pods.DNS, imageHas bool) (content string, ours bool) {
+	asked := m.DNS
+	set := len(asked.Servers)+len(asked.Search)+len(asked.Options) > 0 || asked.Domain != ""
+	switch {
+	case asked.Mode == "none":
+		return "", false
+	case asked.Mode == "host":
+		return hostResolv(), true
+	case set:
+		return formatResolv(asked), true
+	case len(fromNet.Servers) > 0:
+		return formatResolv(fromNet), true
+	case imageHas:
+		return "", false
+	}
+	return hostResolv(), true
+}
+
+func formatResolv(d pods.DNS) string {
+	var b strings.Builder
+	if d.Domain != "" {
+		fmt.Fprintf(&b, "domain %s\n", d.Domain)
+	}
+	if len(d.Search) > 0 {
+		fmt.Fprintf(&b, "search %s\n", strings.Join(d.Search, " "))
+	}
+	for _, s := range d.Servers {
+		fmt.Fprintf(&b, "nameserver %s\n", s)
+	}
+	if len(d.Options) > 0 {
+		fmt.Fprintf(&b, "options %s\n", strings.Join(d.Options, " "))
+	}
+	return b.String()
+}
+
+// hostResolv is the host's resolv.conf, or the one behind it where the host asks a stub on its own loopback, which a
+// pod cannot reach.
+func hostResolv() string {
+	data, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil {
+		return ""
+	}
+	if strings.Contains(string(data), "nameserver 127.0.0.53") {
+		if real, err := fs.ReadFile(os.DirFS("/run/systemd/resolve"), "resolv.conf"); err == nil {
+			data = real
+		}
+	}
+	return string(data)
+}

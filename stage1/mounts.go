@@ -1,0 +1,128 @@
+package stage1
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
+)
+
+// mountRootfs puts an overlay over the app's image on apps/<app>/rootfs, in the supervisor's own mount namespace:
+// it goes with the last process of the pod and needs no undo.
+//
+// The overlay is "volatile": without, its unmount at the end of every pod would sync the host's whole file system.
+// What fsync would promise inside a root file system that is thrown away with the pod is a volume's to promise.
+func mountRootfs(podDir string, app *pods.App) error {
+	dir := filepath.Join(podDir, pods.AppPath(app.Name, ""))
+	mode, err := rootMode(app.Rootfs.Lower[0])
+	if err != nil {
+		return err
+	}
+	for _, d := range []struct {
+		name string
+		mode fs.FileMode
+	}{{"upper", mode}, {"work", 0o700}, {"rootfs", 0o755}} {
+		if err := makeDir(filepath.Join(dir, d.name), d.mode); err != nil {
+			return err
+		}
+	}
+	if err := mountOverlay(app.Rootfs.Lower, dir); err != nil {
+		return fmt.Errorf("mount root file system of app %s: %w", app.Name, err)
+	}
+	return nil
+}
+
+// rootMode is the mode of the image's own root: the overlay's upper directory decides what the app sees as /.
+func rootMode(lower string) (fs.FileMode, error) {
+	info, err := os.Stat(lower)
+	if err != nil {
+		return 0, fmt.Errorf("image is not mounted: %w", err)
+	}
+	return info.Mode() &^ fs.ModeType, nil
+}
+
+// makeDir makes a directory with exactly mode, whatever the umask is; one that is there is kept.
+func makeDir(path string, mode fs.FileMode) error {
+	if err := os.Mkdir(path, 0o700); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+		return err
+	}
+	return os.Chmod(path, mode)
+}
+
+func mountOverlay(lower []string, dir string) error {
+	fsfd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("this kernel has no overlayfs: %w", err)
+	}
+	defer unix.Close(fsfd)
+	if err := setLower(fsfd, lower); err != nil {
+		return explain(fsfd, err)
+	}
+	for _, o := range [][2]string{{"upperdir", filepath.Join(dir, "upper")}, {"workdir", filepath.Join(dir, "work")}} {
+		if err := unix.FsconfigSetString(fsfd, o[0], o[1]); err != nil {
+			return explain(fsfd, err)
+		}
+	}
+	if err := unix.FsconfigSetFlag(fsfd, "volatile"); err != nil {
+		return explain(fsfd, err)
+	}
+	if err := unix.FsconfigCreate(fsfd); err != nil {
+		return explain(fsfd, err)
+	}
+	mnt, err := unix.Fsmount(fsfd, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NODEV)
+	if err != nil {
+		return explain(fsfd, err)
+	}
+	defer unix.Close(mnt)
+	return unix.MoveMount(mnt, "", unix.AT_FDCWD, filepath.Join(dir, "rootfs"), unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+// setLower names the lower directories one by one (kernel 6.5), else all in one option, which the kernel bounds at 4 KB
+// and in which it reads ':' and '\'.
+func setLower(fsfd int, lower []string) error {
+	for i, l := range lower {
+		err := unix.FsconfigSetString(fsfd, "lowerdir+", l)
+		if err != nil && i == 0 && errors.Is(err, unix.EINVAL) {
+			return unix.FsconfigSetString(fsfd, "lowerdir", joinLower(lower))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func joinLower(lower []string) string {
+	var out []byte
+	for i, l := range lower {
+		if i > 0 {
+			out = append(out, ':')
+		}
+		for j := range len(l) {
+			if l[j] == ':' || l[j] == '\\' {
+				out = append(out, '\\')
+			}
+			out = append(out, l[j])
+		}
+	}
+	return string(out)
+}
+
+// explain adds what the kernel says on the descriptor of a file system context.
+func explain(fsfd int, err error) error {
+	buf := make([]byte, 512)
+	n, readErr := unix.Read(fsfd, buf)
+	if readErr != nil || n < 3 {
+		return err
+	}
+	return fmt.Errorf("%w (kernel: %s)", err, strconv.QuoteToGraphic(string(buf[2:n]))) // "e " or "w " first
+}

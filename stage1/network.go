@@ -1,0 +1,113 @@
+package stage1
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/gantryrun/gantry/network"
+	"github.com/gantryrun/gantry/network/conf"
+	"github.com/gantryrun/gantry/pods"
+)
+
+// attachments are what the manifest asks for, complete with the frozen configuration of each network.
+func attachments(pod *pods.Pod, m *pods.Manifest) ([]network.Attachment, error) {
+	var out []network.Attachment
+	for _, n := range m.Networks {
+		conflist, err := pod.Root().ReadFile(n.Conflist)
+		if err != nil {
+			return nil, fmt.Errorf("read configuration of network %s: %w", n.Name, err)
+		}
+		a := network.Attachment{PodID: pod.UUID, Network: n.Name, IfName: n.IfName, Args: n.Args, Conflist: conflist}
+		if n.Publish {
+			if a.Ports, err = portMappings(m.Ports); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+func portMappings(ports []pods.Port) ([]conf.PortMapping, error) {
+	var out []conf.PortMapping
+	for _, p := range ports {
+		c := conf.PortMapping{Name: p.Name, HostPort: uint16(p.HostPort), ContainerPort: uint16(p.PodPort), Protocol: p.Protocol}
+		if p.HostIP != "" {
+			ip, err := netip.ParseAddr(p.HostIP)
+			if err != nil {
+				return nil, fmt.Errorf("address of published port %d: %w", p.HostPort, err)
+			}
+			c.HostIP = ip
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// attach joins the pod to its networks and records what they returned in net.json. Each is detached by undo.
+func (s *supervisor) attach(ctx context.Context) error {
+	if s.manifest.Net == pods.NetHost {
+		return nil
+	}
+	netns := s.reaper.paths()["network"]
+	if err := network.Loopback(netns); err != nil {
+		return fmt.Errorf("set up the pod's loopback: %w", err)
+	}
+	list, err := attachments(s.pod, s.manifest)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	host := network.Host{PluginDirs: s.manifest.PluginDirs}
+	s.net = &pods.Net{}
+	for _, a := range list {
+		r, err := host.Attach(ctx, a, netns)
+		if err != nil {
+			return err
+		}
+		s.undo.push("network "+a.Network, func(ctx context.Context) error { return host.Detach(ctx, a, netns) })
+		s.net.Interfaces = append(s.net.Interfaces, record(r))
+		mergeDNS(&s.netDNS, r.DNS)
+	}
+	return s.pod.WriteNet(s.net)
+}
+
+func record(r network.Result) pods.Interface {
+	i := pods.Interface{Network: r.Network, IfName: r.IfName, MAC: r.MAC}
+	for _, ip := range r.IPs {
+		i.IPs = append(i.IPs, ip.Address.String())
+		if ip.Gateway.IsValid() {
+			i.Gateway = append(i.Gateway, ip.Gateway.String())
+		}
+	}
+	return i
+}
+
+// mergeDNS adds what another network says: the first domain wins, lists grow.
+func mergeDNS(into *pods.DNS, d network.DNS) {
+	into.Servers = append(into.Servers, d.Nameservers...)
+	into.Search = append(into.Search, d.Search...)
+	into.Options = append(into.Options, d.Options...)
+	if into.Domain == "" {
+		into.Domain = d.Domain
+	}
+}
+
+// detachAll takes back every attachment that the pod may have, from what the pod directory says, without its namespace.
+func detachAll(ctx context.Context, pod *pods.Pod) error {
+	m, err := pod.Manifest()
+	if err != nil {
+		return err
+	}
+	list, err := attachments(pod, m)
+	if err != nil {
+		return err
+	}
+	host := network.Host{PluginDirs: m.PluginDirs}
+	var errs []error
+	for _, a := range list {
+		errs = append(errs, host.Detach(ctx, a, ""))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,138 @@
+package stage1
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
+)
+
+// reaper is PID 1 of the pod's PID namespace, and what keeps the pod's namespaces alive. When it dies, the kernel
+// kills every process of the pod; when the supervisor dies, it dies.
+type reaper struct {
+	pid   int
+	pidfd *os.File
+	ns    map[string]*os.File // open namespaces by libcontainer's names
+}
+
+// namespaces are the kinds that a pod's apps share, by their clone flag.
+var namespaces = []struct {
+	name, file string
+	flag       uintptr
+}{
+	{"pid", "pid", syscall.CLONE_NEWPID},
+	{"network", "net", syscall.CLONE_NEWNET},
+	{"ipc", "ipc", syscall.CLONE_NEWIPC},
+	{"uts", "uts", syscall.CLONE_NEWUTS},
+}
+
+// wanted says which namespaces the pod has of its own.
+func wanted(m *pods.Manifest, name string) bool {
+	switch name {
+	case "network":
+		return m.Net != pods.NetHost
+	case "ipc":
+		return m.IPC != "host"
+	case "pid":
+		return m.PID != "host"
+	}
+	return true
+}
+
+// startReaper makes the pod's namespaces by starting gantry-init in them. It returns when the namespaces can be
+// joined and the host name is set.
+func startReaper(m *pods.Manifest, program string) (*reaper, error) {
+	self, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return nil, fmt.Errorf("open pidfd of the supervisor: %w", err)
+	}
+	supervisor := os.NewFile(uintptr(self), "supervisor")
+	defer supervisor.Close()
+	ready, readyW, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer ready.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, errors.Join(err, readyW.Close())
+	}
+	defer null.Close()
+	r := &reaper{ns: map[string]*os.File{}}
+	if err := r.start(m, program, []*os.File{null, null, null, supervisor, readyW}); err != nil {
+		return nil, errors.Join(err, readyW.Close())
+	}
+	err = errors.Join(r.openNamespaces(m), readyW.Close())
+	if err == nil {
+		_, err = ready.Read(make([]byte, 1)) // a byte, or end of file from a reaper that is done or dead
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.kill()
+		_, _ = unix.Wait4(r.pid, nil, 0, nil)
+		r.close()
+		return nil, fmt.Errorf("start the pod's reaper: %w", err)
+	}
+	return r, nil
+}
+
+func (r *reaper) start(m *pods.Manifest, program string, files []*os.File) error {
+	var flags uintptr
+	for _, n := range namespaces {
+		if wanted(m, n.name) {
+			flags |= n.flag
+		}
+	}
+	pidfd := -1
+	proc, err := os.StartProcess(program, []string{"gantry-init", "reap", "--supervisor-fd=3", "--ready-fd=4", "--hostname=" + m.Hostname}, &os.ProcAttr{
+		Env:   []string{},
+		Dir:   "/",
+		Files: files,
+		Sys:   &syscall.SysProcAttr{Cloneflags: flags, Setsid: true, PidFD: &pidfd},
+	})
+	if err != nil {
+		return fmt.Errorf("start the pod's reaper: %w", err)
+	}
+	r.pid = proc.Pid
+	r.pidfd = os.NewFile(uintptr(pidfd), "reaper")
+	return proc.Release() // the event loop reaps it, like every other child
+}
+
+func (r *reaper) openNamespaces(m *pods.Manifest) error {
+	for _, n := range namespaces {
+		if !wanted(m, n.name) {
+			continue
+		}
+		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", r.pid, n.file))
+		if err != nil {
+			return err
+		}
+		r.ns[n.name] = f
+	}
+	return nil
+}
+
+// paths are the namespaces as another process opens them: descriptors of this one, which mean nothing once it is dead.
+func (r *reaper) paths() map[string]string {
+	paths := map[string]string{}
+	for name, f := range r.ns {
+		paths[name] = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())
+	}
+	return paths
+}
+
+// kill ends the reaper, and with it every process of the pod.
+func (r *reaper) kill() {
+	_ = unix.PidfdSendSignal(int(r.pidfd.Fd()), unix.SIGKILL, nil, 0) // ESRCH: it is dead already
+}
+
+func (r *reaper) close() {
+	for _, f := range r.ns {
+		_ = f.Close()
+	}
+	_ = r.pidfd.Close()
+}

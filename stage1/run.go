@@ -1,0 +1,264 @@
+package stage1
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
+)
+
+// ExitInternal is what the supervisor exits with when gantry itself failed.
+const ExitInternal = 254
+
+// runRoot is where a pod keeps what must not survive a reboot.
+const runRoot = "/run/gantry/pods"
+
+// Programs are the paths of the programs that stage1 starts.
+type Programs struct {
+	Launch string // gantry-launch
+	Init   string // gantry-init
+}
+
+// Options are what stage1 is told on its command line.
+type Options struct {
+	Dir      *os.File // the pod directory
+	Path     string   // its path, for the kernel's and other programs' eyes
+	Lock     *os.File // carries the life lock
+	Detached bool     // nobody watches: streams go to the log
+	Ready    *os.File // where to say that the pod is ready, or why not; may be nil
+	Programs Programs
+}
+
+// supervisor is one pod while it runs. One goroutine, the one that calls Run, owns all of it.
+type supervisor struct {
+	opts     Options
+	pod      *pods.Pod
+	manifest *pods.Manifest
+	cgroup   *podCgroup
+	runDir   string
+	undo     undoStack
+	announce announcer
+	streams  streams
+	launcher *launcher // started, and not yet given its request
+	reaper   *reaper
+	net      *pods.Net
+	netDNS   pods.DNS
+	levels   [][]*app
+	events
+	verdict
+}
+
+// app is one app of the pod while it runs.
+type app struct {
+	*pods.App
+	streams  appStreams
+	files    map[string]string // what of /etc is bound into it
+	pid      int               // 0: not started
+	started  time.Time
+	runs     int
+	oomKills int
+	deadline time.Time // of being killed, once it was asked to stop
+	done     bool
+}
+
+// Run supervises the pod until it is over and everything that it made is undone. It returns what the process is to
+// exit with. An error is gantry's own; the apps' are in the code.
+func Run(ctx context.Context, opts Options) (int, error) {
+	s := &supervisor{opts: opts, announce: announcer{pipe: opts.Ready}}
+	code, err := s.run(ctx)
+	if err != nil {
+		s.announce.failed(code, err.Error())
+	}
+	return code, err
+}
+
+func (s *supervisor) run(ctx context.Context) (int, error) {
+	if err := s.open(); err != nil {
+		return ExitInternal, err // run.json is not written: the pod is still what it was
+	}
+	s.listen()
+	err := s.make(ctx)
+	if err == nil {
+		s.supervise()
+		s.announce.stopping()
+	} else {
+		s.fail(ExitInternal, err.Error())
+	}
+	s.dismantle()
+	left, undoErr := s.undo.run(ctx)
+	exit := &pods.Exit{Code: s.code, Reason: s.reason, Finished: time.Now(), Left: left}
+	return s.code, errors.Join(err, undoErr, s.pod.WriteExit(exit))
+}
+
+// open reads the pod directory, and makes nothing.
+func (s *supervisor) open() (err error) {
+	if err := checkOwners(s.opts.Path); err != nil {
+		return fmt.Errorf("pod directory: %w", err)
+	}
+	uuid := filepath.Base(s.opts.Path)
+	if s.pod, err = pods.OpenFile(s.opts.Dir, uuid); err != nil {
+		return err
+	}
+	if s.manifest, err = s.pod.Manifest(); err != nil {
+		return err
+	}
+	apps, err := s.pod.Apps()
+	if err != nil {
+		return err
+	}
+	ordered, err := levels(apps)
+	if err != nil {
+		return err
+	}
+	for _, level := range ordered {
+		var running []*app
+		for _, a := range level {
+			running = append(running, &app{App: a})
+		}
+		s.levels = append(s.levels, running)
+	}
+	s.runDir = filepath.Join(runRoot, uuid)
+	s.cgroup, err = findCgroup(uuid)
+	return err
+}
+
+func (s *supervisor) apps(yield func(*app) bool) {
+	for _, level := range s.levels {
+		for _, a := range level {
+			if !yield(a) {
+				return
+			}
+		}
+	}
+}
+
+// make makes everything that the apps need, from the outside in; undo holds how to take it back.
+func (s *supervisor) make(ctx context.Context) error {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	if err := s.openStreams(); err != nil {
+		return err
+	}
+	mounted := make(chan error, 1)
+	go func() { mounted <- s.mount() }() // beside the reaper and the network: neither needs the other
+	err := s.makeNamespaces(ctx)
+	if err := errors.Join(<-mounted, err); err != nil {
+		return err
+	}
+	for a := range s.apps {
+		rootfs := filepath.Join(s.opts.Path, pods.AppPath(a.Name, "rootfs"))
+		var err error
+		if a.files, err = etcFiles(s.manifest, s.net, s.netDNS, s.runDir, rootfs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin announces on disk what is about to be made, and makes the first of it.
+func (s *supervisor) begin() error {
+	start, err := startTime(os.Getpid())
+	if err != nil {
+		return err
+	}
+	run := &pods.Run{
+		BootID: pods.BootID(), PID: os.Getpid(), StartTime: start, Started: time.Now(),
+		Cgroups: s.cgroup.dirs, RunDir: s.runDir,
+	}
+	for _, n := range s.manifest.Networks {
+		run.Networks = append(run.Networks, n.Name)
+	}
+	if err := s.pod.WriteRun(run); err != nil {
+		return err
+	}
+	// Apps must outlive the launcher that starts them, as our children.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.runDir, 0o700); err != nil {
+		return err
+	}
+	s.undo.push("run directory", func(context.Context) error { return os.RemoveAll(s.runDir) })
+	s.undo.push("cgroups", func(context.Context) error { return removePodCgroups(s.cgroup) })
+	return s.cgroup.enterSupervisor()
+}
+
+// removePodCgroups leaves the supervisor's own cgroup to systemd, who removes it with the unit: we are still in it.
+func removePodCgroups(cg *podCgroup) error {
+	for _, dir := range cg.dirs {
+		if dir != cg.supervisor {
+			if err := removeCgroup(dir); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// openStreams opens the apps' streams and starts the launcher that gets them.
+func (s *supervisor) openStreams() error {
+	single := len(s.levels) == 1 && len(s.levels[0]) == 1
+	for a := range s.apps {
+		var err error
+		if a.streams, err = s.streams.open(s.pod, a.App, !s.opts.Detached, single); err != nil {
+			return err
+		}
+	}
+	var err error
+	s.launcher, err = startLauncher(s.opts.Programs.Launch, s.streams.files)
+	return err
+}
+
+func (s *supervisor) mount() error {
+	for a := range s.apps {
+		if err := mountRootfs(s.opts.Path, a.App); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *supervisor) makeNamespaces(ctx context.Context) error {
+	var err error
+	if s.reaper, err = startReaper(s.manifest, s.opts.Programs.Init); err != nil {
+		return err
+	}
+	// They stay open until the networks are detached.
+	s.undo.push("namespaces", func(context.Context) error { s.reaper.close(); return nil })
+	return s.attach(ctx)
+}
+
+// dismantle ends what may still live in the pod, and waits for it: nothing is undone under a living process.
+func (s *supervisor) dismantle() {
+	if s.launcher != nil {
+		s.launcher.abandon()
+		_, _ = unix.Wait4(s.launcher.pid, nil, 0, nil)
+		s.launcher = nil
+	}
+	if s.reaper != nil && !s.reaperDead {
+		s.reaper.kill()
+		for !s.reaperDead {
+			s.handle(<-s.signals)
+		}
+	}
+	if err := s.streams.finish(); err != nil {
+		s.fail(s.code, "log: "+err.Error())
+	}
+}
+
+// startTime is field 22 of /proc/PID/stat: with the PID it names a process for the whole life of a boot.
+func startTime(pid int) (uint64, error) {
+	data, err := fs.ReadFile(os.DirFS("/proc"), fmt.Sprintf("%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	return parseStartTime(string(data))
+}

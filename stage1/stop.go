@@ -1,0 +1,82 @@
+package stage1
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// end begins the ordered stop: level by level, in the reverse order of the start.
+func (s *supervisor) end() {
+	s.ending = true
+	s.stopNext()
+}
+
+// stopNext asks the highest level that still runs to stop, kills those of it that had their time, and ends the reaper when
+// nobody is left.
+func (s *supervisor) stopNext() {
+	for i := len(s.levels) - 1; i >= 0; i-- {
+		if s.stopLevel(s.levels[i]) {
+			return
+		}
+	}
+	if !s.launching {
+		s.killAll()
+	}
+}
+
+// stopLevel reports whether an app of the level still runs.
+func (s *supervisor) stopLevel(level []*app) bool {
+	now := time.Now()
+	var next time.Time
+	running := false
+	for _, a := range level {
+		if a.pid == 0 || a.done {
+			continue
+		}
+		running = true
+		switch {
+		case a.deadline.IsZero():
+			a.deadline = now.Add(time.Duration(a.StopTimeout) * time.Second)
+			s.signalApp(a, unix.SignalNum(a.StopSignal))
+		case !now.Before(a.deadline):
+			s.signalApp(a, unix.SIGKILL)
+			continue // nothing more to wait for than its death
+		}
+		if next.IsZero() || a.deadline.Before(next) {
+			next = a.deadline
+		}
+	}
+	if !next.IsZero() {
+		s.timer = time.NewTimer(next.Sub(now))
+	}
+	return running
+}
+
+// signalApp reaches the app and nobody else: it is our child and not yet reaped, so its PID cannot be another's.
+func (s *supervisor) signalApp(a *app, sig unix.Signal) {
+	if sig == 0 {
+		sig = unix.SIGTERM
+	}
+	if err := unix.Kill(a.pid, sig); err != nil && !errors.Is(err, unix.ESRCH) {
+		s.fail(ExitInternal, "signal app "+a.Name+": "+err.Error())
+	}
+}
+
+// killAll ends every process of the pod at once, by way of the reaper.
+func (s *supervisor) killAll() {
+	s.ending = true
+	if s.launcherPID != 0 {
+		_ = unix.Kill(s.launcherPID, unix.SIGKILL) // our child, and not reaped yet
+	}
+	if s.reaper != nil && !s.reaperDead {
+		s.reaper.kill()
+	}
+	if s.manifest.PID == "host" {
+		// No PID namespace ends with the reaper: the cgroup says who is of the pod.
+		if err := killCgroups(s.cgroup.dirs, s.cgroup.supervisor); err != nil {
+			s.fail(ExitInternal, err.Error())
+		}
+	}
+}

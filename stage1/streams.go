@@ -1,0 +1,188 @@
+package stage1
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
+)
+
+// streams are the descriptors that the apps get as 0, 1 and 2, and the copiers behind those that are pipes.
+type streams struct {
+	files   []*os.File // the launcher's, from descriptor firstStream on
+	close   []*os.File // those of files that are only the apps'
+	logs    []*logFile
+	copiers sync.WaitGroup
+}
+
+// appStreams are one app's descriptors as the launcher counts them; -1 is /dev/null.
+type appStreams struct{ stdin, stdout, stderr int }
+
+// open decides where app's streams lead. A single app in the foreground has the caller's own, unless they are sockets
+// (an image that opens /dev/stdout again fails on those with ENXIO); all others write to pipes, which are copied to the pod's
+// log, and line by line to the caller where there is one.
+func (s *streams) open(pod *pods.Pod, app *pods.App, foreground, single bool) (appStreams, error) {
+	var a appStreams
+	direct := foreground && single
+	a.stdin = -1
+	if (direct || app.Stdin == pods.StreamInherit) && foreground && app.Stdin != pods.StreamNull {
+		a.stdin = s.add(os.Stdin)
+	}
+	var log *logFile
+	for _, o := range []struct {
+		name, mode string
+		caller     *os.File
+		to         *int
+	}{{"stdout", app.Stdout, os.Stdout, &a.stdout}, {"stderr", app.Stderr, os.Stderr, &a.stderr}} {
+		switch {
+		case o.mode == pods.StreamNull:
+			*o.to = -1
+		case foreground && (direct && o.mode == "" || o.mode == pods.StreamInherit) && !isSocket(o.caller):
+			*o.to = s.add(o.caller)
+		default:
+			if log == nil {
+				log = newLogFile(pod.Root(), app.Name)
+				s.logs = append(s.logs, log)
+			}
+			n, err := s.pipe(log, o.name, o.caller, foreground, app.Name, single)
+			if err != nil {
+				return a, fmt.Errorf("open %s of app %s: %w", o.name, app.Name, err)
+			}
+			*o.to = n
+		}
+	}
+	return a, nil
+}
+
+func (s *streams) add(f *os.File) int {
+	s.files = append(s.files, f)
+	return firstStream + len(s.files) - 1
+}
+
+// pipe makes the pipe of one stream and the goroutine that copies it, until its last writer is gone.
+func (s *streams) pipe(log *logFile, stream string, caller *os.File, foreground bool, app string, single bool) (int, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	s.close = append(s.close, w)
+	sinks := []lineWriter{log.stream(stream)}
+	if foreground {
+		sinks = append(sinks, &prefixer{to: caller, prefix: callerPrefix(app, single)})
+	}
+	s.copiers.Go(func() {
+		copyLines(r, sinks)
+		_ = r.Close()
+	})
+	return s.add(w), nil
+}
+
+func callerPrefix(app string, single bool) string {
+	if single {
+		return ""
+	}
+	return app + ": "
+}
+
+// started closes the supervisor's copies of the apps' ends, once the launcher has them.
+func (s *streams) started() {
+	for _, f := range s.close {
+		_ = f.Close()
+	}
+	s.close = nil
+}
+
+// finish waits until everything that the apps wrote is written. Their processes must be dead.
+func (s *streams) finish() error {
+	s.started()
+	s.copiers.Wait()
+	var errs []error
+	for _, l := range s.logs {
+		errs = append(errs, l.close())
+	}
+	return errors.Join(errs...)
+}
+
+func isSocket(f *os.File) bool {
+	var st unix.Stat_t
+	return unix.Fstat(int(f.Fd()), &st) != nil || st.Mode&unix.S_IFMT == unix.S_IFSOCK
+}
+
+// lineWriter takes the output of an app in pieces of at most one line.
+type lineWriter interface {
+	// writeLine gets a line without its newline; partial says that the line goes on in the next piece.
+	writeLine(line []byte, partial bool)
+}
+
+// maxLine is where a longer line is cut into pieces, so that an app that never ends a line costs bounded memory.
+const maxLine = 16 << 10
+
+// copyLines cuts what it reads into lines until the end of the stream. A sink that fails loses its copy; the app
+// never notices.
+func copyLines(r io.Reader, sinks []lineWriter) {
+	buf := make([]byte, 0, maxLine)
+	for {
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		buf = buf[:copy(buf, deliver(buf, err != nil, sinks))]
+		if err != nil {
+			return
+		}
+	}
+}
+
+// deliver hands on the complete lines of buf, and the rest where the buffer is full or the stream is over. It returns what is to be kept.
+func deliver(buf []byte, end bool, sinks []lineWriter) []byte {
+	for {
+		i := indexNewline(buf)
+		switch {
+		case i >= 0:
+			for _, s := range sinks {
+				s.writeLine(buf[:i], false)
+			}
+			buf = buf[i+1:]
+		case len(buf) == maxLine || end && len(buf) > 0:
+			for _, s := range sinks {
+				s.writeLine(buf, true)
+			}
+			return nil
+		default:
+			return buf
+		}
+	}
+}
+
+func indexNewline(b []byte) int {
+	for i, c := range b {
+		if c == '\n' {
+			return i
+		}
+	}
+	return -1
+}
+
+// prefixer copies lines to the caller, each with the app's name before it, in one write.
+type prefixer struct {
+	to     *os.File
+	prefix string
+	middle bool // of a line that is being written in pieces
+	buf    []byte
+}
+
+func (p *prefixer) writeLine(line []byte, partial bool) {
+	p.buf = p.buf[:0]
+	if !p.middle {
+		p.buf = append(p.buf, p.prefix...)
+	}
+	p.buf = append(p.buf, line...)
+	if !partial {
+		p.buf = append(p.buf, '\n')
+	}
+	p.middle = partial
+	_, _ = p.to.Write(p.buf) // a caller that went away is no reason to stop the pod
+}
