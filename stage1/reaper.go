@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -69,15 +70,31 @@ func startReaper(m *pods.Manifest, program string) (*reaper, error) {
 	}
 	err = errors.Join(r.openNamespaces(m), readyW.Close())
 	if err == nil {
-		_, err = ready.Read(make([]byte, 1)) // a byte, or end of file from a reaper that is done or dead
+		err = awaitReady(ready)
 	}
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil {
 		r.kill()
 		_, _ = unix.Wait4(r.pid, nil, 0, nil)
 		r.close()
 		return nil, fmt.Errorf("start the pod's reaper: %w", err)
 	}
 	return r, nil
+}
+
+// awaitReady reads the one line that gantry-init says: "ready", or what went wrong.
+func awaitReady(f *os.File) error {
+	line := make([]byte, 256)
+	n, err := f.Read(line)
+	if errors.Is(err, io.EOF) {
+		return errors.New("gantry-init died")
+	}
+	if err != nil {
+		return err
+	}
+	if msg := strings.TrimSpace(string(line[:n])); msg != "ready" {
+		return errors.New(msg)
+	}
+	return nil
 }
 
 func (r *reaper) start(m *pods.Manifest, program string, files []*os.File) error {

@@ -1,0 +1,125 @@
+package stage1
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gantryrun/gantry/pods"
+)
+
+func TestResolvFile(t *testing.T) {
+	asked := pods.DNS{Servers: []string{"192.0.2.1", "192.0.2.2"}, Search: []string{"a.example"}, Options: []string{"ndots:2"}, Domain: "example"}
+	net := pods.DNS{Servers: []string{"192.0.2.9"}}
+	for _, c := range []struct {
+		name     string
+		dns, net pods.DNS
+		image    bool
+		want     string
+		ours     bool
+	}{
+		{"asked for wins", asked, net, true, "domain example\nsearch a.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\noptions ndots:2\n", true},
+		{"then the network", pods.DNS{}, net, true, "nameserver 192.0.2.9\n", true},
+		{"then the image", pods.DNS{}, pods.DNS{}, true, "", false},
+		{"then the host", pods.DNS{}, pods.DNS{}, false, hostResolv(), true},
+		{"none", pods.DNS{Mode: "none"}, net, false, "", false},
+		{"host", pods.DNS{Mode: "host"}, net, true, hostResolv(), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, ours := resolvFile(&pods.Manifest{DNS: c.dns}, c.net, c.image)
+			if got != c.want || ours != c.ours {
+				t.Errorf("got %q, %v; want %q, %v", got, ours, c.want, c.ours)
+			}
+		})
+	}
+}
+
+func TestHostsFile(t *testing.T) {
+	m := &pods.Manifest{Hostname: "h1", Name: "web", Net: pods.NetCNI, Hosts: []pods.HostsEntry{{IP: "192.0.2.7", Names: []string{"db", "db.example"}}}}
+	net := &pods.Net{Interfaces: []pods.Interface{{IPs: []string{"172.16.28.2/24", "fd00::2/64"}}}}
+	want := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n172.16.28.2\th1 web\nfd00::2\th1 web\n192.0.2.7\tdb db.example\n"
+	if diff := cmp.Diff(want, hostsFile(m, net)); diff != "" {
+		t.Error(diff)
+	}
+	m.Net = pods.NetNone
+	if got := hostsFile(m, nil); !strings.Contains(got, "127.0.1.1\th1 web\n") {
+		t.Errorf("a pod without a network does not find itself: %q", got)
+	}
+}
+
+// An image cannot make the supervisor look at, or write to, a file of the host.
+func TestEtcFilesStayInTheImage(t *testing.T) {
+	rootfs, run := t.TempDir(), t.TempDir()
+	if err := os.Mkdir(filepath.Join(rootfs, "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"hosts", "resolv.conf"} {
+		if err := os.Symlink("/etc/passwd", filepath.Join(rootfs, "etc", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	binds, err := etcFiles(&pods.Manifest{Hostname: "h"}, nil, pods.DNS{}, run, rootfs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{"/etc/hosts", "/etc/resolv.conf", "/etc/hostname"} {
+		if binds[target] != filepath.Join(run, filepath.Base(target)) {
+			t.Errorf("%s is %q", target, binds[target])
+		}
+	}
+}
+
+func TestCheckOwners(t *testing.T) {
+	dir := t.TempDir()
+	if err := checkOwners(dir); err != nil {
+		t.Errorf("a directory of root's below a sticky one: %v", err)
+	}
+	open := filepath.Join(dir, "open")
+	if err := os.Mkdir(open, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(open, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	pod := filepath.Join(open, "pod")
+	if err := os.Mkdir(pod, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkOwners(pod); err == nil {
+		t.Error("a path through a directory that all may write is trusted")
+	}
+	foreign := filepath.Join(dir, "foreign")
+	if err := os.Mkdir(foreign, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(foreign, 1000, 1000); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkOwners(foreign); err == nil {
+		t.Error("another user's directory is trusted")
+	}
+}
+
+func TestControllers(t *testing.T) {
+	for in, want := range map[string]string{
+		"rw,cpu,cpuacct":               "cpu,cpuacct",
+		"rw,xattr,name=systemd":        "name=systemd",
+	} {
+		if got := controllers(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestParseStartTime(t *testing.T) {
+	got, err := parseStartTime("42 (a ) b (c)) S 1 42 42 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 98765 0 0")
+	if err != nil || got != 98765 {
+		t.Errorf("%d, %v", got, err)
+	}
+	if _, err := parseStartTime("nonsense"); err == nil {
+		t.Error("nonsense is a start time")
+	}
+}
