@@ -1,0 +1,138 @@
+package network
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/types"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/gantryrun/gantry/network/conf"
+)
+
+// call is one run of a plugin in process: what an executed one finds in its environment and on stdin.
+type call struct {
+	exec        *pluginExec
+	command     string
+	containerID string
+	netns       string
+	ifName      string
+	args        string // CNI_ARGS
+	stdin       []byte
+	environ     []string
+}
+
+// pluginConf is what is common to the configurations of the built-in plugins.
+type pluginConf struct {
+	types.PluginConf
+	RuntimeConfig struct {
+		IPs          []string      `json:"ips"`
+		PortMappings []portMapping `json:"portMappings"`
+	} `json:"runtimeConfig"`
+}
+
+// runBuiltin is ExecPlugin for the plugins that gantry implements. Its answers are those that the program would print.
+func (x *pluginExec) runBuiltin(ctx context.Context, name string, stdin []byte, environ []string) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	c := newCall(x, stdin, environ)
+	var result *types100.Result
+	var err error
+	switch name + " " + c.command {
+	case conf.TypePTP + " ADD":
+		result, err = c.ptpAdd(ctx)
+	case conf.TypePTP + " DEL":
+		err = c.ptpDel(ctx)
+	case conf.TypePortmap + " ADD":
+		result, err = c.portmapAdd()
+	case conf.TypePortmap + " DEL":
+		err = c.portmapDel()
+	case conf.TypeLeases + " ADD":
+		result, err = c.leasesAdd()
+	case conf.TypeLeases + " DEL":
+		err = c.leasesDel()
+	default:
+		err = fmt.Errorf("command %s is not supported", c.command)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("plugin %s: %w", name, err)
+	}
+	if result == nil {
+		return nil, nil
+	}
+	return c.print(result)
+}
+
+func newCall(x *pluginExec, stdin []byte, environ []string) *call {
+	c := &call{exec: x, stdin: stdin, environ: environ}
+	for _, kv := range environ {
+		k, v, _ := strings.Cut(kv, "=")
+		switch k {
+		case "CNI_COMMAND":
+			c.command = v
+		case "CNI_CONTAINERID":
+			c.containerID = v
+		case "CNI_NETNS":
+			c.netns = v
+		case "CNI_IFNAME":
+			c.ifName = v
+		case "CNI_ARGS":
+			c.args = v
+		}
+	}
+	return c
+}
+
+// print encodes a result in the version that the configuration has.
+func (c *call) print(r *types100.Result) ([]byte, error) {
+	var pc types.PluginConf
+	if err := json.Unmarshal(c.stdin, &pc); err != nil {
+		return nil, err
+	}
+	versioned, err := r.GetAsVersion(pc.CNIVersion)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(versioned)
+}
+
+// prevResult gives what the plugins before this one in the chain have made.
+func (c *call) prevResult(pc *types.PluginConf) (*types100.Result, error) {
+	if len(pc.RawPrevResult) == 0 {
+		return nil, errors.New("no prevResult: the plugin must follow one that makes an interface")
+	}
+	data, err := json.Marshal(pc.RawPrevResult)
+	if err != nil {
+		return nil, err
+	}
+	r, err := types100.NewResult(data)
+	if err != nil {
+		return nil, fmt.Errorf("read prevResult: %w", err)
+	}
+	return types100.GetResult(r)
+}
+
+// wantedIPs are the addresses that the user asks for: IP= of CNI_ARGS and the capability ips, with or without a length.
+func (c *call) wantedIPs(pc *pluginConf) ([]netip.Addr, error) {
+	texts := pc.RuntimeConfig.IPs
+	for kv := range strings.SplitSeq(c.args, ";") {
+		if v, ok := strings.CutPrefix(kv, "IP="); ok {
+			texts = append(texts, v)
+		}
+	}
+	var want []netip.Addr
+	for _, t := range texts {
+		bare, _, _ := strings.Cut(t, "/")
+		a, err := netip.ParseAddr(bare)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not an IP address", t)
+		}
+		want = append(want, a.Unmap())
+	}
+	return want, nil
+}

@@ -1,0 +1,196 @@
+// Package conf finds, checks and freezes the networks that a pod asks for.
+//
+// It knows CNI configuration files (.conflist, .conf), the networks that gantry has built in, the grammar of
+// --net and --port. It reads files and nothing else: no kernel object, no plugin is touched here, so that stage0
+// may import it. The invariant is that what Freeze returns is complete: tear-down needs nothing that is in /etc.
+package conf
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/utils"
+)
+
+// ErrNotFound says that no directory and no built-in network has the name that was asked for.
+var ErrNotFound = errors.New("network not found")
+
+// Source says where configured networks and plugin programs are.
+type Source struct {
+	// Dirs are the net.d directories; where two files define the same network, the earlier directory wins, and
+	// within a directory the file whose name sorts first. Directories that do not exist count as empty.
+	Dirs []string
+	// PluginDirs are searched in order for the programs of plugins that are not built in.
+	PluginDirs []string
+}
+
+// Dirs gives the net.d directories in the order of their authority: the user's configuration, the machine's, the
+// distribution's, and last the directory that other CNI runtimes use. Empty names are left out.
+func Dirs(system, local, user string) []string {
+	var dirs []string
+	for _, d := range []string{user, local, system} {
+		if d != "" {
+			dirs = append(dirs, filepath.Join(d, "net.d"))
+		}
+	}
+	return append(dirs, "/etc/cni/net.d")
+}
+
+// Entry is one network that can be asked for by name, or a file that defines none.
+type Entry struct {
+	Name  string   `json:"name"`
+	File  string   `json:"file,omitempty"` // empty for a built-in network
+	Types []string `json:"types"`          // plugin types, in the order of the chain
+	Err   error    `json:"-"`              // why the file cannot be used; it harms no other network
+
+	list *libcni.NetworkConfigList
+}
+
+// origin names where the network comes from, for messages.
+func (e *Entry) origin() string {
+	if e.File == "" {
+		return "built in"
+	}
+	return e.File
+}
+
+// List gives every network that can be asked for, the ones that win by name first in the order of the
+// directories, built-in ones that nothing overrides last. Broken files are entries with Err set.
+func (s Source) List() ([]Entry, error) {
+	var all []Entry
+	seen := map[string]bool{}
+	for _, dir := range s.Dirs {
+		entries, err := readDir(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			if e.Err == nil && seen[e.Name] {
+				continue
+			}
+			seen[e.Name] = seen[e.Name] || e.Err == nil
+			all = append(all, e)
+		}
+	}
+	for _, e := range builtins() {
+		if !seen[e.Name] {
+			all = append(all, e)
+		}
+	}
+	return all, nil
+}
+
+// Find gives the network of that name. The error of a name that is nowhere wraps ErrNotFound and names the
+// directories; when some file there is broken it is named too, as it may be the one that was meant.
+func (s Source) Find(name string) (Entry, error) {
+	var broken []error
+	for _, dir := range s.Dirs {
+		entries, err := readDir(dir)
+		if err != nil {
+			return Entry{}, err
+		}
+		for _, e := range entries {
+			if e.Err != nil {
+				broken = append(broken, e.Err)
+			} else if e.Name == name {
+				return e, nil
+			}
+		}
+	}
+	for _, e := range builtins() {
+		if e.Name == name {
+			return e, nil
+		}
+	}
+	err := fmt.Errorf("find network %q: %w in %s", name, ErrNotFound, strings.Join(s.Dirs, ", "))
+	if len(broken) > 0 {
+		err = fmt.Errorf("%w (and %w)", err, broken[0])
+	}
+	return Entry{}, err
+}
+
+// readDir reads the configuration files of one directory: .conflist before .conf and .json, as libcni prefers them,
+// each kind in the order of file names.
+func readDir(dir string) ([]Entry, error) {
+	files, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read networks: %w", err)
+	}
+	var lists, singles []Entry
+	for _, f := range files {
+		file := filepath.Join(dir, f.Name())
+		switch filepath.Ext(f.Name()) {
+		case ".conflist":
+			lists = append(lists, readFile(file))
+		case ".conf", ".json":
+			singles = append(singles, readFile(file))
+		}
+	}
+	return slices.Concat(lists, singles), nil
+}
+
+// readFile reads one configuration file, which may be a list or a single plugin in spite of its suffix.
+func readFile(file string) Entry {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return Entry{File: file, Err: fmt.Errorf("read network: %w", err)}
+	}
+	e, err := parse(data, filepath.Dir(file))
+	if err != nil {
+		return Entry{File: file, Err: fmt.Errorf("read network %s: %w", file, err)}
+	}
+	e.File = file
+	return e
+}
+
+// parse makes an entry of the bytes of a file. dir is where CNI 1.1 keeps plugins that are not inlined.
+func parse(data []byte, dir string) (Entry, error) {
+	var probe struct {
+		Type    string          `json:"type"`
+		Plugins json.RawMessage `json:"plugins"`
+	}
+	if err := json.Unmarshal(data, &probe); err != nil {
+		return Entry{}, err
+	}
+	var list *libcni.NetworkConfigList
+	var err error
+	if probe.Type != "" && probe.Plugins == nil {
+		var single *libcni.PluginConfig
+		if single, err = libcni.NetworkPluginConfFromBytes(data); err == nil {
+			list, err = libcni.ConfListFromConf(single)
+		}
+	} else {
+		list, err = libcni.NetworkConfFromBytes(data)
+	}
+	if err != nil {
+		return Entry{}, err
+	}
+	if cerr := utils.ValidateNetworkName(list.Name); cerr != nil {
+		return Entry{}, fmt.Errorf("name %q: %s", list.Name, cerr.Details)
+	}
+	if !list.LoadOnlyInlinedPlugins && dir != "" {
+		more, err := libcni.NetworkPluginConfsFromFiles(dir, list.Name)
+		if err != nil {
+			return Entry{}, err
+		}
+		list.Plugins = append(list.Plugins, more...)
+	}
+	if len(list.Plugins) == 0 {
+		return Entry{}, errors.New("no plugins")
+	}
+	e := Entry{Name: list.Name, list: list}
+	for _, p := range list.Plugins {
+		e.Types = append(e.Types, p.Network.Type)
+	}
+	return e, nil
+}

@@ -1,0 +1,119 @@
+package network
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/cni/pkg/version"
+
+	"github.com/gantryrun/gantry/network/conf"
+)
+
+// builtinDir is the directory that built-in plugins seem to lie in. No file is ever looked for there.
+const builtinDir = "gantry:"
+
+// maxPluginOutput bounds what a plugin may print; a result is a few kilobytes.
+const maxPluginOutput = 1 << 20
+
+// pluginExec is libcni's way to plugins: types that gantry implements run in process, all others are executed, each with
+// a time limit after which its whole process group is killed.
+type pluginExec struct {
+	version.PluginDecoder
+	host *Host
+	list *libcni.NetworkConfigList
+	// links makes DEL of the built-in plugins remove the veth pair and wait for it.
+	links bool
+}
+
+var _ invoke.Exec = (*pluginExec)(nil)
+
+// FindInPath gives a path for a plugin type; implements invoke.Exec.
+func (x *pluginExec) FindInPath(plugin string, dirs []string) (string, error) {
+	if conf.Builtin(plugin) {
+		return builtinDir + plugin, nil
+	}
+	if strings.ContainsRune(plugin, '/') {
+		return "", fmt.Errorf("plugin type %q is a path", plugin)
+	}
+	path, err := invoke.FindInPath(plugin, dirs)
+	if err != nil {
+		return "", fmt.Errorf("plugin %q is not in %s", plugin, strings.Join(dirs, ", "))
+	}
+	return path, nil
+}
+
+// ExecPlugin runs one plugin once; implements invoke.Exec.
+func (x *pluginExec) ExecPlugin(ctx context.Context, path string, stdin []byte, environ []string) ([]byte, error) {
+	if name, ok := strings.CutPrefix(path, builtinDir); ok {
+		return x.runBuiltin(ctx, name, stdin, environ)
+	}
+	ctx, cancel := context.WithTimeout(ctx, x.host.timeout())
+	defer cancel()
+	var stdout, stderr limitedBuffer
+	c := exec.CommandContext(ctx, path)
+	c.Env, c.Stdin, c.Stdout, c.Stderr = environ, bytes.NewReader(stdin), &stdout, &stderr
+	// A process group of its own, so that what the plugin has started (iptables, say) dies with it.
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
+	// A grandchild that left the group may hold the pipes open; its output is not waited for.
+	c.WaitDelay = time.Second
+	err := c.Run()
+	if cause := ctx.Err(); cause != nil {
+		if errors.Is(cause, context.DeadlineExceeded) {
+			return nil, fmt.Errorf("plugin %s was killed after %s", filepath.Base(path), x.host.timeout())
+		}
+		return nil, fmt.Errorf("plugin %s was killed: %w", filepath.Base(path), cause)
+	}
+	if err != nil {
+		return nil, pluginError(filepath.Base(path), err, stdout.Bytes(), stderr.Bytes())
+	}
+	if stdout.over {
+		return nil, fmt.Errorf("plugin %s printed more than %d bytes", filepath.Base(path), maxPluginOutput)
+	}
+	return stdout.Bytes(), nil
+}
+
+// pluginError makes one line of what a failed plugin printed: the error object of the CNI specification on stdout, else
+// whatever is there.
+func pluginError(name string, err error, stdout, stderr []byte) error {
+	var e types.Error
+	if jerr := json.Unmarshal(stdout, &e); jerr == nil && e.Msg != "" {
+		return fmt.Errorf("plugin %s: %w", name, &e)
+	}
+	out := bytes.TrimSpace(stderr)
+	if len(out) == 0 {
+		out = bytes.TrimSpace(stdout)
+	}
+	if len(out) == 0 {
+		return fmt.Errorf("plugin %s: %w", name, err)
+	}
+	const most = 300
+	return fmt.Errorf("plugin %s: %w: %.*q", name, err, most, out)
+}
+
+// limitedBuffer keeps the first maxPluginOutput bytes and swallows the rest, so that a plugin that never stops to print
+// neither fills memory nor blocks.
+type limitedBuffer struct {
+	bytes.Buffer
+	over bool
+}
+
+func (b *limitedBuffer) Write(p []byte) (int, error) {
+	if room := maxPluginOutput - b.Len(); len(p) > room {
+		b.over = true
+		b.Buffer.Write(p[:room])
+		return len(p), nil
+	}
+	return b.Buffer.Write(p)
+}

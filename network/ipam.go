@@ -1,0 +1,187 @@
+package network
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+
+	"github.com/containernetworking/cni/pkg/types"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/gantryrun/gantry/network/conf"
+	"github.com/gantryrun/gantry/network/lease"
+)
+
+// leasesConf is host-local's configuration. Several ranges in one list give one address, several lists one each.
+type leasesConf struct {
+	Type    string        `json:"type"`
+	Ranges  [][]rangeConf `json:"ranges"`
+	Routes  []types.Route `json:"routes"`
+	DataDir string        `json:"dataDir"`
+	rangeConf
+}
+
+type rangeConf struct {
+	Subnet     netip.Prefix `json:"subnet"`
+	RangeStart netip.Addr   `json:"rangeStart"`
+	RangeEnd   netip.Addr   `json:"rangeEnd"`
+	Gateway    netip.Addr   `json:"gateway"`
+}
+
+// runIPAM runs an IPAM plugin for a plugin that delegates to it: gantry-leases in process, others as programs. The
+// result is nil for DEL.
+func (c *call) runIPAM(ctx context.Context, ipamType string) (*types100.Result, error) {
+	if ipamType == "" {
+		return nil, errors.New("no ipam in the configuration")
+	}
+	path, err := c.exec.FindInPath(ipamType, c.exec.host.PluginDirs)
+	if err != nil {
+		return nil, err
+	}
+	if path == builtinDir+conf.TypeLeases { // spares a round trip through JSON
+		if c.command == "DEL" {
+			return nil, c.leasesDel()
+		}
+		return c.leasesAdd()
+	}
+	out, err := c.exec.ExecPlugin(ctx, path, c.stdin, c.environ)
+	if err != nil || c.command == "DEL" {
+		return nil, err
+	}
+	var version types.PluginConf
+	if err := json.Unmarshal(out, &version); err != nil {
+		return nil, fmt.Errorf("plugin %s: read result: %w", ipamType, err)
+	}
+	r, err := types100.NewResult(out)
+	if err != nil {
+		return nil, fmt.Errorf("plugin %s: read result: %w", ipamType, err)
+	}
+	return types100.GetResult(r)
+}
+
+func (c *call) leasesAdd() (*types100.Result, error) {
+	pc, lc, err := readLeasesConf(c.stdin)
+	if err != nil {
+		return nil, err
+	}
+	sets, err := lc.sets()
+	if err != nil {
+		return nil, err
+	}
+	want, err := c.wantedIPs(pc)
+	if err != nil {
+		return nil, err
+	}
+	leases, err := c.pool(pc.Name, lc).Acquire(c.owner(), sets, want)
+	if err != nil {
+		return nil, err
+	}
+	res := &types100.Result{CNIVersion: types100.ImplementedSpecVersion}
+	for _, l := range leases {
+		res.IPs = append(res.IPs, &types100.IPConfig{
+			Address: toIPNet(netip.PrefixFrom(l.Addr, l.Range.Subnet.Bits())), Gateway: l.Range.Gateway.AsSlice(),
+		})
+	}
+	for i := range lc.Routes {
+		res.Routes = append(res.Routes, &lc.Routes[i])
+	}
+	return res, nil
+}
+
+func (c *call) leasesDel() error {
+	pc, lc, err := readLeasesConf(c.stdin)
+	if err != nil {
+		return err
+	}
+	return c.pool(pc.Name, lc).Release(c.owner())
+}
+
+// podAddrs gives the addresses that this attachment has, for DEL: its leases, as those cannot meanwhile be another pod's.
+// Only where another IPAM plugin hands out addresses is it what the chain remembers.
+func (c *call) podAddrs(pc *pluginConf) ([]netip.Addr, error) {
+	for _, p := range c.exec.list.Plugins {
+		if p.Network.IPAM.Type != conf.TypeLeases {
+			continue
+		}
+		_, lc, err := readLeasesConf(p.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		return c.pool(c.exec.list.Name, lc).Held(c.owner())
+	}
+	if len(pc.RawPrevResult) == 0 {
+		return nil, nil
+	}
+	prev, err := c.prevResult(&pc.PluginConf)
+	if err != nil {
+		return nil, err
+	}
+	return resultAddrs(prev), nil
+}
+
+// resultAddrs are the addresses of a result.
+func resultAddrs(r *types100.Result) []netip.Addr {
+	var addrs []netip.Addr
+	for _, ip := range r.IPs {
+		if a, ok := netip.AddrFromSlice(ip.Address.IP); ok {
+			addrs = append(addrs, a.Unmap())
+		}
+	}
+	return addrs
+}
+
+func readLeasesConf(data []byte) (*pluginConf, *leasesConf, error) {
+	var pc pluginConf
+	if err := json.Unmarshal(data, &pc); err != nil {
+		return nil, nil, fmt.Errorf("read configuration: %w", err)
+	}
+	var ipam struct {
+		IPAM leasesConf `json:"ipam"`
+	}
+	if err := json.Unmarshal(data, &ipam); err != nil {
+		return nil, nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return &pc, &ipam.IPAM, nil
+}
+
+func (c *call) owner() lease.Owner { return lease.Owner{ID: c.containerID, IfName: c.ifName} }
+
+// pool is where the leases of a network are. A dataDir of the user's (to share it with host-local) has its index beside it.
+func (c *call) pool(network string, lc *leasesConf) lease.Pool {
+	dir := lc.DataDir
+	if dir == "" {
+		dir = filepath.Join(c.exec.host.runDir(), "leases")
+	}
+	// A network's name cannot begin with a dot, so the index is nobody's leases.
+	return lease.Pool{Dir: filepath.Join(dir, network), Index: filepath.Join(dir, ".index", network)}
+}
+
+func (lc *leasesConf) sets() ([]lease.RangeSet, error) {
+	confs := lc.Ranges
+	if lc.Subnet.IsValid() {
+		confs = append([][]rangeConf{{lc.rangeConf}}, confs...)
+	}
+	if len(confs) == 0 {
+		return nil, errors.New("no ranges in the configuration")
+	}
+	sets := make([]lease.RangeSet, len(confs))
+	for i, rs := range confs {
+		if len(rs) == 0 {
+			return nil, errors.New("an empty list of ranges in the configuration")
+		}
+		for _, rc := range rs {
+			r := lease.Range{Subnet: rc.Subnet, Start: rc.RangeStart, End: rc.RangeEnd, Gateway: rc.Gateway}
+			if err := r.Complete(); err != nil {
+				return nil, err
+			}
+			if r.Subnet.Addr().Is4() != rs[0].Subnet.Addr().Is4() {
+				return nil, fmt.Errorf("subnets %s and %s, of different families, in one list", rs[0].Subnet, r.Subnet)
+			}
+			sets[i] = append(sets[i], r)
+		}
+	}
+	return sets, nil
+}

@@ -1,0 +1,105 @@
+package network
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/gantryrun/gantry/network/rules"
+)
+
+// portmapAdd publishes ports of a pod whose interface gantry-ptp has made.
+func (c *call) portmapAdd() (*types100.Result, error) {
+	var pc pluginConf
+	if err := json.Unmarshal(c.stdin, &pc); err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	prev, err := c.prevResult(&pc.PluginConf)
+	if err != nil {
+		return nil, err
+	}
+	ports := pc.RuntimeConfig.PortMappings
+	if len(ports) == 0 {
+		return prev, nil
+	}
+	addrs := resultAddrs(prev)
+	e, err := portElements(ports, addrs)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(prev.Interfaces, func(i *types100.Interface) bool {
+		return i.Sandbox == "" && strings.HasPrefix(i.Name, rules.LinkPrefix)
+	})
+	if i < 0 {
+		return nil, errors.New("the interface is not one of gantry-ptp; use the plugin portmap")
+	}
+	if slices.ContainsFunc(e.Forwards, func(f rules.Forward) bool { return f.HostIP.Is4() }) {
+		// Lets what the host sends to 127.0.0.1 leave by this interface; the rules keep what comes by it from 127.0.0.0/8.
+		if err := writeSysctl("ipv4/conf/"+prev.Interfaces[i].Name+"/route_localnet", "1"); err != nil {
+			return nil, err
+		}
+	}
+	if err := rules.Add(e); err != nil {
+		return nil, err
+	}
+	return prev, nil
+}
+
+func (c *call) portmapDel() error {
+	var pc pluginConf
+	if err := json.Unmarshal(c.stdin, &pc); err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	ports := pc.RuntimeConfig.PortMappings
+	if len(ports) == 0 {
+		return nil
+	}
+	addrs, err := c.podAddrs(&pc)
+	if err != nil || len(addrs) == 0 {
+		return err
+	}
+	e, err := portElements(ports, addrs)
+	if err != nil {
+		return nil //nolint:nilerr // ADD refused these ports for the same reason and made nothing
+	}
+	return rules.Remove(e)
+}
+
+// portElements is what a pod with these ports and addresses has in the rules.
+func portElements(ports []portMapping, addrs []netip.Addr) (rules.Elements, error) {
+	e := rules.Elements{Hairpin: addrs}
+	for _, p := range ports {
+		hosts := []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+		if p.HostIP != "" {
+			a, err := netip.ParseAddr(p.HostIP)
+			if err != nil {
+				return e, fmt.Errorf("publish port %d: %q is not an IP address", p.HostPort, p.HostIP)
+			}
+			if a = a.Unmap(); a == netip.IPv6Loopback() {
+				return e, fmt.Errorf("publish port %d: the kernel cannot forward from ::1; use 127.0.0.1", p.HostPort)
+			}
+			hosts = []netip.Addr{a}
+		}
+		n := len(e.Forwards)
+		for _, host := range hosts {
+			for _, pod := range addrs {
+				if host.Is4() == pod.Is4() {
+					e.Forwards = append(e.Forwards, rules.Forward{
+						Protocol: p.Protocol, HostIP: host, HostPort: uint16(p.HostPort),
+						To: netip.AddrPortFrom(pod, uint16(p.ContainerPort)),
+					})
+					break // the interface's first address of the family
+				}
+			}
+		}
+		if len(e.Forwards) == n {
+			return e, fmt.Errorf("publish port %d on %s: the pod has no address of that family", p.HostPort, p.HostIP)
+		}
+	}
+	return e, nil
+}

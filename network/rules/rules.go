@@ -1,0 +1,192 @@
+// Package rules keeps gantry's nftables rules: masquerading, published ports, isolation.
+//
+// It knows one table, inet gantry, in the network namespace of the calling thread. Its chains never change while pods come
+// and go: a pod is an element of the table's sets and maps, so that neither the cost of adding one nor that of a packet
+// grows with their number. No other tool's table is read or written. The invariant is that the table is either absent
+// or whole, as it is made in one transaction, and that an element is only removed together with its value: what meanwhile
+// belongs to another pod stays.
+package rules
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+)
+
+// ErrPortTaken says that another pod has published the port on that address.
+var ErrPortTaken = errors.New("port is published by another pod")
+
+// ErrUnsupported says that the kernel has no nf_tables, or not all that the table needs (Linux 5.2 and later have).
+var ErrUnsupported = errors.New("the kernel has no nf_tables of family inet with NAT and fib")
+
+// Forward is one published port.
+type Forward struct {
+	Protocol string     // tcp, udp, sctp
+	HostIP   netip.Addr // unspecified (0.0.0.0, ::): every local address of that family
+	HostPort uint16
+	To       netip.AddrPort // of HostIP's family
+}
+
+// Elements is what one pod has in the table. Each address is the pod's own.
+type Elements struct {
+	Masquerade []netip.Addr // leaves for the outside as the host; reached from there by published ports only
+	Restricted []netip.Addr // reaches addresses of restricted networks and the host, nothing else
+	Hairpin    []netip.Addr // may come back to itself through its published ports
+	Forwards   []Forward
+}
+
+// Add puts a pod's elements into the table, which it makes if needed. Idempotent; all or nothing. An error wraps
+// ErrPortTaken where one of the ports belongs to another pod.
+func Add(e Elements) error {
+	err := commit(func(b *batch) { b.add(e) })
+	if errors.Is(err, unix.ENOENT) {
+		// No table, or one of an older gantry, or one that somebody flushed the sets out of.
+		if err = commit(create); err == nil {
+			err = commit(func(b *batch) { b.add(e) })
+		}
+	}
+	switch {
+	case clash(err):
+		return fmt.Errorf("publish port: %w", findTaken(e))
+	case err != nil:
+		return fmt.Errorf("add nftables elements: %w", explain(err))
+	}
+	return nil
+}
+
+// Remove takes a pod's elements out of the table. Idempotent: elements that are not there, or have another pod's address
+// as their value, are left alone, and so is everything if there is no table.
+func Remove(e Elements) error {
+	err := commit(func(b *batch) { b.remove(e) })
+	if clash(err) {
+		// One of the ports is another pod's, and has kept the whole transaction from happening.
+		forwards := e.Forwards
+		e.Forwards = nil
+		err = commit(func(b *batch) { b.remove(e) })
+		for _, f := range forwards {
+			if ferr := commit(func(b *batch) { b.remove(Elements{Forwards: []Forward{f}}) }); !clash(ferr) {
+				err = errors.Join(err, ferr)
+			}
+		}
+	}
+	if err == nil || absent(err) {
+		return nil
+	}
+	return fmt.Errorf("remove nftables elements: %w", err)
+}
+
+// Reset deletes the table with everything in it. That it is not there is no error.
+func Reset() error {
+	err := commit(func(b *batch) {
+		b.conn.AddTable(table)
+		b.conn.DelTable(table)
+	})
+	if err == nil || absent(err) {
+		return nil
+	}
+	return fmt.Errorf("delete nftables table: %w", err)
+}
+
+// clash says that an element exists with another value: EEXIST, or EBUSY on kernels before 5.7.
+func clash(err error) bool { return errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY) }
+
+// absent says that there is nothing to remove from: no table, or no nf_tables at all.
+func absent(err error) bool { return errors.Is(err, unix.ENOENT) || unsupported(err) }
+
+func unsupported(err error) bool {
+	return errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
+}
+
+// explain adds to an errno that nf_tables gives what it means.
+func explain(err error) error {
+	// ENOENT, after the table was made: an expression or chain type that the kernel does not have.
+	if unsupported(err) || errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("%w (iptables-legacy is not supported yet; --net=none and --net=host work): %w", ErrUnsupported, err)
+	}
+	return err
+}
+
+// findTaken says which of the ports is another pod's, by trying each alone.
+func findTaken(e Elements) error {
+	for _, f := range e.Forwards {
+		// Adding and removing in one transaction changes nothing.
+		if clash(commit(func(b *batch) { b.remove(Elements{Forwards: []Forward{f}}) })) {
+			return fmt.Errorf("%s/%s: %w", netip.AddrPortFrom(f.HostIP, f.HostPort), f.Protocol, ErrPortTaken)
+		}
+	}
+	return ErrPortTaken
+}
+
+// batch is one transaction in the making.
+type batch struct {
+	conn *nftables.Conn
+	err  error
+}
+
+// commit sends what fill puts into a batch as one transaction.
+func commit(fill func(*batch)) error {
+	conn, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	b := &batch{conn: conn}
+	fill(b)
+	if b.err != nil {
+		return b.err
+	}
+	return conn.Flush()
+}
+
+func (b *batch) add(e Elements) {
+	b.elements(marker, nftables.SetElement{Key: markerKey}) // ENOENT unless the table is this version's
+	e.each(func(s *nftables.Set, el nftables.SetElement) { b.elements(s, el) })
+}
+
+// remove adds each element before it deletes it. So deleting one that is not there is no error, and one that exists with
+// another value makes the whole transaction fail.
+func (b *batch) remove(e Elements) {
+	e.each(func(s *nftables.Set, el nftables.SetElement) {
+		b.elements(s, el)
+		b.err = errors.Join(b.err, b.conn.SetDeleteElements(s, []nftables.SetElement{el}))
+	})
+}
+
+func (b *batch) elements(s *nftables.Set, el nftables.SetElement) {
+	b.err = errors.Join(b.err, b.conn.SetAddElements(s, []nftables.SetElement{el}))
+}
+
+// each yields every element with the set that it belongs to.
+func (e Elements) each(yield func(*nftables.Set, nftables.SetElement)) {
+	for _, a := range e.Masquerade {
+		yield(familyOf(a).masquerade, nftables.SetElement{Key: a.AsSlice()})
+	}
+	for _, a := range e.Restricted {
+		yield(familyOf(a).restricted, nftables.SetElement{Key: a.AsSlice()})
+	}
+	for _, a := range e.Hairpin {
+		yield(familyOf(a).hairpin, nftables.SetElement{Key: append(a.AsSlice(), a.AsSlice()...)})
+	}
+	for _, f := range e.Forwards {
+		fam := familyOf(f.To.Addr())
+		set, key := fam.forwards, []byte{protocols[f.Protocol], 0, 0, 0}
+		if f.HostIP.IsUnspecified() {
+			set = fam.forwardsAny
+		} else {
+			key = append(key, f.HostIP.AsSlice()...)
+		}
+		yield(set, nftables.SetElement{
+			Key: appendPort(key, f.HostPort), Val: appendPort(f.To.Addr().AsSlice(), f.To.Port()),
+		})
+	}
+}
+
+var protocols = map[string]byte{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "sctp": unix.IPPROTO_SCTP}
+
+// appendPort adds a port as a part of a concatenation: in network order, padded to four bytes.
+func appendPort(b []byte, port uint16) []byte {
+	return append(binary.BigEndian.AppendUint16(b, port), 0, 0)
+}

@@ -1,0 +1,228 @@
+package network
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/network/rules"
+)
+
+// veth is a routed pair of interfaces: the pod's end has the address of the pod, the host's end the address of the
+// gateway, and a route to the pod's address, and nothing but it, leads to the host's end. There is no bridge.
+type veth struct {
+	hostName, podName string
+	hostMAC, podMAC   string // set by create
+	mtu               int
+	ends              []vethAddr
+	routes            []vethRoute
+}
+
+type vethAddr struct {
+	addr    netip.Prefix // of the pod
+	gateway netip.Addr
+}
+
+type vethRoute struct {
+	dst netip.Prefix
+	via netip.Addr
+}
+
+// hostLinkName is the name of the host's end: it follows from the pod's ID, so that the link is found when all else is
+// lost. 45 bits of a hash are what an interface's name of 15 bytes leaves.
+func hostLinkName(podID, ifName string) string {
+	sum := sha256.Sum256([]byte(podID + "/" + ifName))
+	return rules.LinkPrefix + strings.ToLower(base32.HexEncoding.EncodeToString(sum[:]))[:9]
+}
+
+// newVeth plans the pair from what IPAM gave.
+func newVeth(c *call, mtu int, r *types100.Result) (*veth, error) {
+	v := &veth{hostName: hostLinkName(c.containerID, c.ifName), podName: c.ifName, mtu: mtu}
+	for _, ip := range r.IPs {
+		p, err := toPrefix(ip.Address)
+		if err != nil {
+			return nil, err
+		}
+		gw, ok := netip.AddrFromSlice(ip.Gateway)
+		if gw = gw.Unmap(); !ok || gw.Is4() != p.Addr().Is4() {
+			return nil, fmt.Errorf("ipam gave address %s without a gateway", p)
+		}
+		v.ends = append(v.ends, vethAddr{p, gw})
+	}
+	for _, rt := range r.Routes {
+		dst, err := toPrefix(rt.Dst)
+		if err != nil {
+			return nil, err
+		}
+		via, ok := netip.AddrFromSlice(rt.GW)
+		if !ok {
+			via, ok = v.gateway(dst.Addr().Is4())
+		}
+		if ok { // a route of a family that the pod has no address of goes nowhere
+			v.routes = append(v.routes, vethRoute{dst, via.Unmap()})
+		}
+	}
+	return v, nil
+}
+
+func (v *veth) gateway(ipv4 bool) (netip.Addr, bool) {
+	for _, e := range v.ends {
+		if e.gateway.Is4() == ipv4 {
+			return e.gateway, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+func (v *veth) families() (v4, v6 bool) {
+	_, v4 = v.gateway(true)
+	_, v6 = v.gateway(false)
+	return v4, v6
+}
+
+// create makes the pair, the pod's end directly in its namespace, and configures both ends.
+func (v *veth) create(netns string) error {
+	ns, err := os.Open(netns)
+	if err != nil {
+		return fmt.Errorf("open network namespace: %w", err)
+	}
+	defer func() { _ = ns.Close() }()
+	host, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	defer host.Close()
+
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU, attrs.Flags = v.hostName, v.mtu, net.FlagUp
+	pair := &netlink.Veth{
+		LinkAttrs: attrs, PeerName: v.podName, PeerTxQLen: -1, PeerNamespace: netlink.NsFd(int(ns.Fd())),
+	}
+	if err := host.LinkAdd(pair); err != nil {
+		return fmt.Errorf("make veth pair %s and %s: %w", v.hostName, v.podName, err)
+	}
+	if err := v.configureHost(host, pair.Index); err != nil {
+		return err
+	}
+	v.hostMAC = pair.HardwareAddr.String()
+	return inNamespace(netns, v.configurePod)
+}
+
+func (v *veth) configureHost(nl *netlink.Handle, index int) error {
+	link, err := nl.LinkByIndex(index)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", v.hostName, err)
+	}
+	v.hostMAC = link.Attrs().HardwareAddr.String()
+	if _, v6 := v.families(); v6 {
+		// A pod must not become the host's router, even where default says that others may.
+		for _, s := range []setting{{"/accept_ra", "0"}, {"/disable_ipv6", "0"}} {
+			if err := writeSysctl("ipv6/conf/"+v.hostName+s.name, s.value); err != nil {
+				return err
+			}
+		}
+	}
+	for _, e := range v.ends {
+		if err := nl.AddrAdd(link, newAddr(hostPrefix(e.gateway), 0)); err != nil {
+			return fmt.Errorf("add address %s to %s: %w", e.gateway, v.hostName, err)
+		}
+		// Replace: the link of a pod that has just ended and had this address may still be on its way out.
+		route := newRoute(index, hostPrefix(e.addr.Addr()), netip.Addr{}, netip.Addr{})
+		if err := nl.RouteReplace(route); err != nil {
+			return fmt.Errorf("add route to %s: %w", e.addr.Addr(), err)
+		}
+	}
+	return nil
+}
+
+// configurePod gives the pod's end its addresses. Each has the length of its subnet, as people and programs expect, but
+// the subnet is reached by the gateway like everything else.
+func (v *veth) configurePod(ns *namespace) error {
+	link, err := ns.nl.LinkByName(v.podName)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", v.podName, err)
+	}
+	v.podMAC = link.Attrs().HardwareAddr.String()
+	if err := ns.nl.LinkSetUp(link); err != nil {
+		return fmt.Errorf("bring up %s: %w", v.podName, err)
+	}
+	index := link.Attrs().Index
+	var routes []*netlink.Route
+	for _, e := range v.ends {
+		if err := ns.nl.AddrAdd(link, newAddr(e.addr, unix.IFA_F_NOPREFIXROUTE)); err != nil {
+			return fmt.Errorf("add address %s: %w", e.addr, err)
+		}
+		routes = append(routes,
+			newRoute(index, hostPrefix(e.gateway), netip.Addr{}, e.addr.Addr()),
+			newRoute(index, e.addr.Masked(), e.gateway, e.addr.Addr()))
+	}
+	for _, r := range v.routes {
+		routes = append(routes, newRoute(index, r.dst, r.via, netip.Addr{}))
+	}
+	for _, r := range routes {
+		if err := ns.nl.RouteAdd(r); err != nil {
+			return fmt.Errorf("add route to %s: %w", r.Dst, err)
+		}
+	}
+	return nil
+}
+
+// newAddr never lets duplicate address detection delay an IPv6 address: the lease says that there is no duplicate.
+func newAddr(p netip.Prefix, flags int) *netlink.Addr {
+	n := toIPNet(p)
+	if p.Addr().Is6() {
+		flags |= unix.IFA_F_NODAD
+	}
+	return &netlink.Addr{IPNet: &n, Flags: flags}
+}
+
+func newRoute(index int, dst netip.Prefix, via, src netip.Addr) *netlink.Route {
+	n := toIPNet(dst)
+	r := &netlink.Route{LinkIndex: index, Dst: &n, Scope: netlink.SCOPE_LINK}
+	if via.IsValid() {
+		r.Gw, r.Scope = via.AsSlice(), netlink.SCOPE_UNIVERSE
+	}
+	if src.IsValid() {
+		r.Src = src.AsSlice()
+	}
+	return r
+}
+
+func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// deleteLink removes the host's end, and with it the pod's. That it is not there is no error. It takes the kernel some 25
+// ms, so it is for the cases where no namespace's end does it.
+func deleteLink(name string) error {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	defer nl.Close()
+	link, err := nl.LinkByName(name)
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		return nil
+	}
+	if err == nil {
+		err = nl.LinkDel(link)
+	}
+	if err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("delete link %s: %w", name, err)
+	}
+	return nil
+}
+
+// hasIPv6 says whether the kernel has IPv6 at all (it can be booted without).
+func hasIPv6() bool {
+	_, err := os.Stat("/proc/sys/net/ipv6")
+	return !errors.Is(err, fs.ErrNotExist)
+}
