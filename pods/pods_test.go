@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // prepare commits a pod with one app and releases its lock.
@@ -341,5 +342,36 @@ func TestCheckName(t *testing.T) {
 		if CheckName(bad) == nil {
 			t.Errorf("%q is a name", bad)
 		}
+	}
+}
+
+// A tree deeper than any limit on descriptors or paths goes, too.
+func TestRemoveTreeOfAnyDepth(t *testing.T) {
+	top := t.TempDir()
+	dir, err := os.Open(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	fd := int(dir.Fd())
+	for i := range 5000 {
+		if err := unix.Mkdirat(fd, "d", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		next, err := unix.Openat(fd, "d", unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i > 0 {
+			_ = unix.Close(fd)
+		}
+		fd = next
+	}
+	_ = unix.Close(fd)
+	if err := RemoveTree(filepath.Join(top, "d")); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(top); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }
