@@ -24,6 +24,9 @@ type Snapshot map[string][]string
 type Options struct {
 	Dirs []string // data directories (--dir): their pods, their locks
 
+	// ImageMounts lets mounts of stored images pass: they are made once per host, for all pods.
+	ImageMounts bool
+
 	// Wait bounds how long Check lets the kernel finish what it does on its own time: tearing down network
 	// devices and empty namespaces, reaping. Zero means five seconds.
 	Wait time.Duration

@@ -65,13 +65,16 @@ func eachProcess(visit func(pid int, dir string)) error {
 }
 
 // mounts lists the mounts of our own mount namespace, without the numbers that differ from boot to boot.
-func mounts(Options) ([]string, error) {
+func mounts(opts Options) ([]string, error) {
 	infos, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return nil, err
 	}
 	var out []string
 	for _, m := range infos {
+		if opts.ImageMounts && strings.HasPrefix(m.Mountpoint, runDir+"/images") {
+			continue
+		}
 		out = append(out, fmt.Sprintf("%s on %s (root %s)", m.FSType, m.Mountpoint, m.Root))
 	}
 	return out, nil

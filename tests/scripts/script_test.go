@@ -1,0 +1,80 @@
+package scripts
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/gantryrun/gantry/tests/box"
+	"github.com/gantryrun/gantry/tests/build"
+	"github.com/gantryrun/gantry/tests/invariant"
+)
+
+func TestMain(m *testing.M) { os.Exit(box.Main(m)) }
+
+// TestScripts runs every script, each in a box.
+func TestScripts(t *testing.T) {
+	bin := build.Dir(t)
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			if box.Enter(t, build.Env(bin)) {
+				runScript(t, bin, file)
+			}
+		})
+	}
+}
+
+// runScript runs one script inside the box.
+func runScript(t *testing.T, bin, file string) {
+	testscript.Run(t, testscript.Params{
+		Files: []string{file},
+		Setup: func(env *testscript.Env) error { return setup(env, bin) },
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"registry": startRegistry, "exits": exits, "refused": refused, "setenv": setenv,
+			"wait-state": waitState, "leakcheck": leakCheck, "disk": disk,
+			"wait-file": waitFile, "wait-log": waitLog, "sleep": sleep, "archive": archive,
+		},
+	})
+}
+
+// wrapper is the gantry of a script: the program, with the script's directories.
+const wrapper = `#!/bin/sh
+exec %s/gantry --dir="$GANTRY_DIR" --system-config="$WORK/etc/system" --local-config="$WORK/etc/local" --user-config="$WORK/etc/user" "$@"
+`
+
+// setup gives a script its own directories and takes the picture that leakcheck compares with.
+func setup(env *testscript.Env, bin string) error {
+	dir := filepath.Join(env.WorkDir, "data")
+	for _, d := range []string{".bin", "etc/system", "etc/local", "etc/user", "home"} {
+		if err := os.MkdirAll(filepath.Join(env.WorkDir, d), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(env.WorkDir, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(env.WorkDir, ".bin/gantry"), fmt.Appendf(nil, wrapper, bin), 0o755); err != nil {
+		return err
+	}
+	env.Setenv("GANTRY_DIR", dir)
+	env.Setenv("GANTRY_BIN", bin)
+	env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
+	env.Setenv("PATH", filepath.Join(env.WorkDir, ".bin")+":"+env.Getenv("PATH")+":/usr/sbin:/sbin")
+	opts := invariant.Options{Dirs: []string{dir}}
+	before, err := invariant.Take(opts)
+	if err != nil {
+		return err
+	}
+	env.Values[leakKey{}] = leak{opts, before}
+	env.Defer(func() { finish(env) })
+	return nil
+}
