@@ -1,0 +1,114 @@
+package launch
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+
+	"github.com/opencontainers/runc/libcontainer/seccomp"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/pods/atomicfile"
+)
+
+// filter is a compiled seccomp profile: what seccomp(2) takes.
+type filter struct {
+	program []byte // struct sock_filter, one after the other
+	flags   uint32
+}
+
+// A cached filter is a file: the program, its flags (4 bytes), formatMark, and a SHA-256 of all that decides what
+// the program had to be. A file that was cut short, is empty or belongs to another profile or another libseccomp is
+// compiled anew: never does a bad file mean no filter.
+const (
+	formatMark   = "gsf1"
+	instruction  = 8    // bytes of struct sock_filter
+	maxPrograms  = 4096 // BPF_MAXINSNS
+	trailerBytes = 4 + len(formatMark) + sha256.Size
+)
+
+// errNotCacheable is for profiles that only libcontainer itself can install.
+var errNotCacheable = errors.New("filter cannot be compiled beforehand")
+
+// loadFilter returns the compiled form of profile, from the cache where it is good, else fresh and then cached.
+func loadFilter(profile *pods.Seccomp) (*filter, error) {
+	source, err := os.ReadFile(profile.Profile)
+	if err != nil {
+		return nil, fmt.Errorf("read seccomp profile: %w", err)
+	}
+	data, err := os.ReadFile(profile.Program)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read seccomp filter: %w", err)
+	}
+	if f := decodeFilter(data, source); f != nil {
+		return f, nil
+	}
+	spec := &specs.LinuxSeccomp{}
+	if err := json.Unmarshal(source, spec); err != nil {
+		return nil, fmt.Errorf("read seccomp profile %s: %w", profile.Profile, err)
+	}
+	f, err := compile(spec)
+	if err != nil {
+		return nil, fmt.Errorf("compile seccomp profile %s: %w", profile.Profile, err)
+	}
+	if err := atomicfile.Write(profile.Program, 0o600, f.encode(source), false); err != nil {
+		return nil, fmt.Errorf("cache seccomp filter: %w", err)
+	}
+	return f, nil
+}
+
+func (f *filter) encode(source []byte) []byte {
+	data := binary.NativeEndian.AppendUint32(bytes.Clone(f.program), f.flags)
+	data = append(data, formatMark...)
+	return append(data, checksum(data, source)...)
+}
+
+// decodeFilter returns nil for data that is not a filter compiled from source.
+func decodeFilter(data, source []byte) *filter {
+	size := len(data) - trailerBytes
+	if size <= 0 || size%instruction != 0 || size/instruction > maxPrograms {
+		return nil
+	}
+	body, sum := data[:len(data)-sha256.Size], data[len(data)-sha256.Size:]
+	if !bytes.HasSuffix(body, []byte(formatMark)) || !bytes.Equal(sum, checksum(body, source)) {
+		return nil
+	}
+	return &filter{program: data[:size], flags: binary.NativeEndian.Uint32(data[size:])}
+}
+
+// checksum covers the filter, and what it was made of.
+func checksum(body, source []byte) []byte {
+	major, minor, micro := seccomp.Version() // a newer one knows more system calls
+	h := sha256.New()
+	fmt.Fprintf(h, "%s %d.%d.%d %d\n", runtime.GOARCH, major, minor, micro, len(body))
+	h.Write(body)
+	h.Write(source)
+	return h.Sum(nil)
+}
+
+// pipe returns the program as a pipe that holds all of it: read once, by whoever gets it, and beyond anybody's reach
+// after it was checked. (A pipe takes 64 KB, a program has at most 32.)
+func (f *filter) pipe() (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	if len(f.program) > 4096 { // one page: what a pipe holds where the user's allowance is used up
+		if _, err := unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, maxPrograms*instruction); err != nil {
+			return nil, errors.Join(os.NewSyscallError("fcntl(F_SETPIPE_SZ)", err), r.Close(), w.Close())
+		}
+	}
+	_, err = w.Write(f.program)
+	if err = errors.Join(err, w.Close()); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}

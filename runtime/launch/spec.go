@@ -1,0 +1,111 @@
+package launch
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	_ "github.com/opencontainers/cgroups/devices" // device rules: libcontainer refuses to start anything without
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/specconv"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/gantryrun/gantry/pods"
+)
+
+// readSpec reads a config.json. Unlike the files of package pods it is OCI's format, not ours: fields that a newer
+// runtime-spec has are none of our business.
+func readSpec(path string) (*specs.Spec, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	spec := &specs.Spec{}
+	if err := json.Unmarshal(data, spec); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if spec.Process == nil || len(spec.Process.Args) == 0 || spec.Linux == nil {
+		return nil, fmt.Errorf("read %s: no process, or nothing of Linux", path)
+	}
+	return spec, nil
+}
+
+// spec completes the app's template with what only the running pod knows.
+func (s *start) spec() (*specs.Spec, error) {
+	spec, err := readSpec(s.app.Config)
+	if err != nil {
+		return nil, err
+	}
+	if spec.Root == nil {
+		spec.Root = &specs.Root{}
+	}
+	spec.Root.Path = s.app.Rootfs
+	spec.Hostname = s.app.Hostname
+	spec.Linux.CgroupsPath = s.app.Cgroup
+	if s.app.Seccomp != nil && spec.Linux.Seccomp != nil {
+		return nil, errors.New("two seccomp filters are configured")
+	}
+	for i := range spec.Linux.Namespaces {
+		n := &spec.Linux.Namespaces[i]
+		if n.Type == specs.MountNamespace || n.Type == specs.CgroupNamespace {
+			continue // the app's own
+		}
+		if n.Path = s.app.Namespaces[string(n.Type)]; n.Path == "" {
+			return nil, fmt.Errorf("join %s namespace: the pod has none", n.Type) // else libcontainer would make one
+		}
+	}
+	for _, target := range slices.Sorted(maps.Keys(s.app.Files)) {
+		// Read-only: the file is on the host's /run, which an app could fill; and its neighbours share it.
+		spec.Mounts = append(spec.Mounts, specs.Mount{
+			Destination: target,
+			Source:      s.app.Files[target],
+			Type:        "bind",
+			Options:     []string{"bind", "ro", "nosuid", "nodev", "noexec"},
+		})
+	}
+	return spec, nil
+}
+
+// useFilter returns the compiled filter of profile. Nil without an error: there is none, or libcontainer has to install it,
+// and spec says so.
+func useFilter(profile *pods.Seccomp, spec *specs.Spec) (*filter, error) {
+	if profile == nil {
+		return nil, nil
+	}
+	if !spec.Process.NoNewPrivileges {
+		return nil, errors.New("install seccomp filter: a cached one needs no_new_privileges")
+	}
+	f, err := loadFilter(profile)
+	if !errors.Is(err, errNotCacheable) {
+		return f, err
+	}
+	source, err := os.ReadFile(profile.Profile)
+	if err != nil {
+		return nil, err
+	}
+	spec.Linux.Seccomp = &specs.LinuxSeccomp{}
+	return nil, json.Unmarshal(source, spec.Linux.Seccomp)
+}
+
+// containerID names an app's container. It has the pod in it because libcontainer names the session keyring after
+// it, and the kernel would let two pods with an app of the same name share one.
+func containerID(stateDir, app string) string {
+	return filepath.Base(filepath.Dir(stateDir)) + "." + app
+}
+
+func create(stateDir, app string, spec *specs.Spec) (*libcontainer.Container, error) {
+	id := containerID(stateDir, app)
+	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: id, Spec: spec})
+	if err != nil {
+		return nil, fmt.Errorf("convert configuration: %w", err)
+	}
+	container, err := libcontainer.Create(stateDir, id, config)
+	if err != nil {
+		return nil, fmt.Errorf("create container: %w", err)
+	}
+	return container, nil
+}

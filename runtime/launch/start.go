@@ -1,0 +1,87 @@
+package launch
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
+)
+
+// ErrSupervisorGone is what Start returns when nobody is left to supervise what it started; it has killed it.
+var ErrSupervisorGone = errors.New("the supervisor is gone")
+
+// Start reads a pods.Launch from control, a stream socket, starts its apps at the same time, and answers with a line
+// per app, in the order of the request. A nil error means that everything was answered, failures included; no
+// request at all is no error either. When the other end of control is closed before the last answer, Start kills
+// what it has started.
+func Start(control *os.File) error {
+	in := bufio.NewReader(control)
+	line, err := in.ReadBytes('\n')
+	if errors.Is(err, io.EOF) && len(line) == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read request: %w", err)
+	}
+	var req pods.Launch
+	if err := json.Unmarshal(line, &req); err != nil {
+		return fmt.Errorf("read request: %w", err)
+	}
+	program, err := sealedProgram(req.Init)
+	if err != nil {
+		return fmt.Errorf("seal %s: %w", req.Init, err)
+	}
+	defer program.Close()
+
+	starts := make([]*start, len(req.Apps))
+	for i := range req.Apps {
+		starts[i] = &start{app: &req.Apps[i], stateDir: req.StateDir, program: program, done: make(chan struct{})}
+		go starts[i].run()
+	}
+	return answer(control, in, starts)
+}
+
+// answer sends each result as soon as it and those before it are there.
+func answer(control *os.File, in io.Reader, starts []*start) error {
+	gone := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, in) // nothing more is ever sent: this ends when the supervisor does
+		close(gone)
+	}()
+	for _, s := range starts {
+		select {
+		case <-s.done:
+		case <-gone:
+		}
+		select {
+		case <-gone:
+			return errors.Join(ErrSupervisorGone, killAll(starts))
+		default:
+		}
+		if err := send(control, s); err != nil {
+			return errors.Join(ErrSupervisorGone, err, killAll(starts))
+		}
+	}
+	return nil
+}
+
+// send writes the answer; the master of an app's terminal goes along with the line.
+func send(control *os.File, s *start) error {
+	data, err := json.Marshal(s.result)
+	if err != nil {
+		return err
+	}
+	data = append(data, '\n')
+	if s.console == nil {
+		_, err = control.Write(data)
+		return err
+	}
+	defer s.console.Close()
+	return unix.Sendmsg(int(control.Fd()), data, unix.UnixRights(int(s.console.Fd())), nil, 0)
+}
