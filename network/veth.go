@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -104,7 +103,7 @@ func (v *veth) create(netns string) error {
 	defer host.Close()
 
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.Flags = v.hostName, v.mtu, net.FlagUp
+	attrs.Name, attrs.MTU = v.hostName, v.mtu
 	pair := &netlink.Veth{
 		LinkAttrs: attrs, PeerName: v.podName, PeerTxQLen: -1, PeerNamespace: netlink.NsFd(int(ns.Fd())),
 	}
@@ -114,8 +113,16 @@ func (v *veth) create(netns string) error {
 	if err := v.configureHost(host, pair.Index); err != nil {
 		return err
 	}
-	v.hostMAC = pair.HardwareAddr.String()
 	return inNamespace(netns, v.configurePod)
+}
+
+// hostLinkSysctls are set before the host's end comes up.
+var hostLinkSysctls = []setting{
+	{"/disable_ipv6", "0"},
+	{"/accept_ra", "0"}, // a pod must not become the host's router, even where default says that others may
+	// Without a link-local address that has passed duplicate address detection, two seconds after it came up, the host asks
+	// for no neighbour when it forwards, and drops the packets.
+	{"/accept_dad", "0"},
 }
 
 func (v *veth) configureHost(nl *netlink.Handle, index int) error {
@@ -125,12 +132,14 @@ func (v *veth) configureHost(nl *netlink.Handle, index int) error {
 	}
 	v.hostMAC = link.Attrs().HardwareAddr.String()
 	if _, v6 := v.families(); v6 {
-		// A pod must not become the host's router, even where default says that others may.
-		for _, s := range []setting{{"/accept_ra", "0"}, {"/disable_ipv6", "0"}} {
+		for _, s := range hostLinkSysctls {
 			if err := writeSysctl("ipv6/conf/"+v.hostName+s.name, s.value); err != nil {
 				return err
 			}
 		}
+	}
+	if err := nl.LinkSetUp(link); err != nil {
+		return fmt.Errorf("bring up %s: %w", v.hostName, err)
 	}
 	for _, e := range v.ends {
 		if err := nl.AddrAdd(link, newAddr(hostPrefix(e.gateway), 0)); err != nil {

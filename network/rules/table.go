@@ -17,7 +17,7 @@ var (
 
 	// marker exists in a table whose chains are of this version. Whoever changes the chains gives it a new name.
 	marker    = &nftables.Set{Table: table, ID: 1, Name: "version_1", KeyType: nftables.TypeMark}
-	markerKey = []byte{1, 0, 0, 0}
+	markerKey = []byte{0, 0, 0, 1}
 
 	v4 = newFamily(10, "4", nftables.TypeIPAddr, unix.NFPROTO_IPV4, 12, 4)
 	v6 = newFamily(20, "6", nftables.TypeIP6Addr, unix.NFPROTO_IPV6, 8, 16)

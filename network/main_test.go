@@ -1,0 +1,226 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/gantryrun/gantry/network/conf"
+	"github.com/gantryrun/gantry/network/netlab"
+	"github.com/gantryrun/gantry/network/rules"
+)
+
+func TestMain(m *testing.M) { netlab.Main(m) }
+
+// lab is a host with nothing on it, checked to be so again at the end of the test.
+func lab(t testing.TB) *Host {
+	t.Helper()
+	netlab.Require(t)
+	h := &Host{RunDir: filepath.Join(t.TempDir(), "run")}
+	t.Cleanup(func() {
+		leakCheck(t, h)
+		if err := rules.Reset(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+// leakCheck fails the test if a link, lease, rule element or result is left.
+func leakCheck(t testing.TB, h *Host) {
+	t.Helper()
+	waitFor(t, "the kernel to remove the pods' links", func() error {
+		links, err := netlink.LinkList()
+		if err != nil {
+			return err
+		}
+		for _, l := range links {
+			if strings.HasPrefix(l.Attrs().Name, rules.LinkPrefix) {
+				return fmt.Errorf("link %s is left", l.Attrs().Name)
+			}
+		}
+		return nil
+	})
+	_ = filepath.WalkDir(h.runDir(), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), "last_reserved_ip.") {
+			return nil
+		}
+		switch d.Name() {
+		case "lock", "host.lock", "host.json":
+		default:
+			t.Errorf("file %s is left", path)
+		}
+		return nil
+	})
+	if out := ruleset(t); strings.Contains(strings.ReplaceAll(out, "elements = { 0x00000001 }", ""), "elements") {
+		t.Errorf("elements are left:\n%s", out)
+	}
+}
+
+func ruleset(t testing.TB) string {
+	t.Helper()
+	out, err := exec.Command("nft", "list", "ruleset").CombinedOutput()
+	if err != nil {
+		t.Errorf("nft: %v\n%s", err, out)
+	}
+	return string(out)
+}
+
+// waitFor polls, in tests only, for what the kernel does behind our back.
+func waitFor(t testing.TB, what string, f func() error) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if err = f(); err == nil {
+			return
+		}
+	}
+	t.Errorf("waited in vain for %s: %v", what, err)
+}
+
+// pod is a namespace attached to a network.
+type pod struct {
+	*netlab.Namespace
+	Attachment
+	res Result
+}
+
+func (p *pod) ip4() netip.Addr { return p.ip(true) }
+func (p *pod) ip6() netip.Addr { return p.ip(false) }
+func (p *pod) ip(v4 bool) netip.Addr {
+	for _, a := range p.res.IPs {
+		if a.Address.Addr().Is4() == v4 {
+			return a.Address.Addr()
+		}
+	}
+	return netip.Addr{}
+}
+
+// attachment freezes a network as stage0 does.
+func attachment(t testing.TB, id, net string, ports ...string) Attachment {
+	t.Helper()
+	return attachmentFrom(t, conf.Source{}, id, net, ports...)
+}
+
+func attachmentFrom(t testing.TB, src conf.Source, id, net string, ports ...string) Attachment {
+	t.Helper()
+	sel, err := conf.ParseNet([]string{net})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var maps []conf.PortMapping
+	for _, p := range ports {
+		m, err := conf.ParsePort(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		maps = append(maps, m)
+	}
+	nets, err := src.Freeze(sel, maps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := nets[0]
+	return Attachment{PodID: id, Network: n.Name, IfName: n.IfName, Args: n.Args, Ports: n.Ports, Conflist: n.Conflist}
+}
+
+// start makes a pod's namespace and attaches it; it is detached at the end of the test.
+func start(t testing.TB, h *Host, a Attachment) *pod {
+	t.Helper()
+	p := &pod{Namespace: netlab.New(t), Attachment: a}
+	if err := Loopback(p.Path()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Detach(context.Background(), a, ""); err != nil {
+			t.Error(err)
+		}
+	})
+	var err error
+	if p.res, err = h.Attach(t.Context(), a, p.Path()); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// doer is where a test does something: inside a namespace, or on the host.
+type doer interface{ Do(f func()) }
+
+type onHost struct{}
+
+func (onHost) Do(f func()) { f() }
+
+// serve answers each connection with the address that it comes from.
+func serve(t testing.TB, where doer, addr string) {
+	t.Helper()
+	where.Do(func() {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				from, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+				_, _ = io.WriteString(c, from)
+				_ = c.Close()
+			}
+		}()
+	})
+}
+
+// ask connects and gives what the server says.
+func ask(where doer, addr string) (string, error) {
+	var said []byte
+	var err error
+	where.Do(func() {
+		var c net.Conn
+		if c, err = net.DialTimeout("tcp", addr, 400*time.Millisecond); err != nil {
+			return
+		}
+		defer func() { _ = c.Close() }()
+		_ = c.SetDeadline(time.Now().Add(time.Second))
+		said, err = io.ReadAll(c)
+	})
+	return string(said), err
+}
+
+// reaches asks, and checks from which address the server sees the question come.
+func reaches(t testing.TB, where doer, addr, from string) {
+	t.Helper()
+	got, err := ask(where, addr)
+	if err != nil {
+		t.Errorf("%s is not reached: %v", addr, err)
+	} else if got != from {
+		t.Errorf("%s was asked by %q, want %q", addr, got, from)
+	}
+}
+
+// blocked checks that there is no way to addr.
+func blocked(t testing.TB, where doer, addr string) {
+	t.Helper()
+	if got, err := ask(where, addr); err == nil {
+		t.Errorf("%s is reached, by %q", addr, got)
+	} else if errors.Is(err, os.ErrPermission) {
+		t.Errorf("%s: %v", addr, err)
+	}
+}
+
+func hostPort(a any, port int) string { return net.JoinHostPort(fmt.Sprint(a), fmt.Sprint(port)) }
