@@ -124,6 +124,9 @@ func (s *supervisor) answered(msg pods.Launched) {
 		return
 	}
 	a.started = time.Now()
+	if msg.Error == "" && msg.PID <= 1 {
+		msg.Code, msg.Error = ExitInternal, fmt.Sprintf("gantry-launch says that its process is %d", msg.PID)
+	}
 	if msg.Error != "" {
 		s.finished(a, &pods.AppRun{Code: msg.Code, Reason: msg.Error})
 		s.fail(msg.Code, fmt.Sprintf("start app %s: %s", a.Name, msg.Error))

@@ -51,7 +51,8 @@ func startLauncher(program string, streams []*os.File) (*launcher, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start gantry-launch: %w", err), ours.Close())
 	}
-	return &launcher{pid: proc.Pid, socket: ours}, proc.Release()
+	l := &launcher{pid: proc.Pid, socket: ours} // before Release, which forgets the PID
+	return l, proc.Release()
 }
 
 // start hands over the request; answers arrive at answer, and then done is called with nil or what broke. Both are called from a goroutine.

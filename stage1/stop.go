@@ -67,7 +67,7 @@ func (s *supervisor) signalApp(a *app, sig unix.Signal) {
 // killAll ends every process of the pod at once, by way of the reaper.
 func (s *supervisor) killAll() {
 	s.ending = true
-	if s.launcherPID != 0 {
+	if s.launcherPID > 0 {
 		_ = unix.Kill(s.launcherPID, unix.SIGKILL) // our child, and not reaped yet
 	}
 	if s.reaper != nil && !s.reaperDead {

@@ -1,0 +1,419 @@
+package stage1_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/tests/box"
+	"github.com/gantryrun/gantry/tests/build"
+	"github.com/gantryrun/gantry/tests/invariant"
+)
+
+func TestMain(m *testing.M) { os.Exit(box.Main(m)) }
+
+// bed is a data directory with pods made by hand: stage1 knows nothing of images.
+type bed struct {
+	t      *testing.T
+	bin    string
+	store  *pods.Store
+	lower  string
+	before invariant.Snapshot
+	opts   invariant.Options
+}
+
+func newBed(t *testing.T) *bed {
+	dir := t.TempDir()
+	b := &bed{t: t, bin: build.Dir(t), store: pods.In(dir), lower: filepath.Join(dir, "lower"), opts: invariant.Options{Dirs: []string{dir}}}
+	for _, d := range []string{"bin", "etc", "proc", "dev", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(b.lower, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	copyFile(t, "/bin/busybox", filepath.Join(b.lower, "bin/busybox"))
+	if err := os.Symlink("busybox", filepath.Join(b.lower, "bin/sh")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll("/run/gantry/pods", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if b.before, err = invariant.Take(b.opts); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func copyFile(t *testing.T, from, to string) {
+	data, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, data, 0o755)
+	}
+	if err != nil {
+		t.Fatalf("copy busybox (Debian package busybox-static): %v", err)
+	}
+}
+
+// sh is an app that runs script.
+func sh(name, script string, after ...string) *pods.App {
+	return &pods.App{
+		Name: name, Exec: []string{"/bin/sh", "-c", script}, StopSignal: "SIGTERM", StopTimeout: 5, Essential: true, After: after,
+	}
+}
+
+func config(a *pods.App) *specs.Spec {
+	mount := func(fs, target string, options ...string) specs.Mount {
+		return specs.Mount{Destination: target, Type: fs, Source: fs, Options: options}
+	}
+	spec := &specs.Spec{
+		Version: specs.Version,
+		Process: &specs.Process{Args: a.Exec, Cwd: "/", Env: []string{"PATH=/bin"}, NoNewPrivileges: true},
+		Root:    &specs.Root{},
+		Mounts:  []specs.Mount{mount("proc", "/proc"), mount("tmpfs", "/dev", "nosuid", "mode=755")},
+		Linux:   &specs.Linux{},
+	}
+	for _, n := range []specs.LinuxNamespaceType{"mount", "cgroup", "pid", "network", "ipc", "uts"} {
+		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: n})
+	}
+	return spec
+}
+
+// prepare commits a pod of the apps.
+func (b *bed) prepare(apps ...*pods.App) *pods.Draft {
+	b.t.Helper()
+	d, err := b.store.Draft(pods.NewUUID())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for i, a := range apps {
+		a.Order, a.Rootfs = i, pods.Rootfs{Lower: []string{b.lower}}
+		data, err := json.Marshal(config(a))
+		if err == nil {
+			err = d.WriteFile(pods.AppPath(a.Name, pods.ConfigFile), data)
+		}
+		if err == nil {
+			err = d.AddApp(a)
+		}
+		if err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	return d
+}
+
+// start commits the draft and starts stage1 on it, in a mount namespace of its own, as stage0 does.
+func (b *bed) start(d *pods.Draft, stdout, stderr io.Writer) *exec.Cmd {
+	b.t.Helper()
+	lock, err := d.Commit(&pods.Manifest{Hostname: "pod", Net: pods.NetNone, IPC: "private", PID: "pod"}, false)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer lock.Release()
+	dir, err := os.Open(d.Path())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer dir.Close()
+	cmd := exec.Command(filepath.Join(b.bin, "gantry-stage1"), "run", d.Path())
+	cmd.ExtraFiles = []*os.File{dir, lock.File()}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	if err := cmd.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	return cmd
+}
+
+// end checks that the pod is exited with code, removes it, and that nothing is left.
+func (b *bed) end(d *pods.Draft, code int) *pods.Exit {
+	b.t.Helper()
+	state, err := d.State()
+	if err != nil || state != pods.Exited {
+		b.t.Errorf("state %s, %v; want exited", state, err)
+	}
+	exit, err := d.Exit()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if exit.Code != code || len(exit.Left) > 0 {
+		b.t.Errorf("exit.json says %+v, want code %d", exit, code)
+	}
+	b.remove(d)
+	return exit
+}
+
+func (b *bed) remove(d *pods.Draft) {
+	b.t.Helper()
+	if err := b.store.Remove(d.Pod); err != nil {
+		b.t.Fatal(err)
+	}
+	_ = d.Close()
+	invariant.Check(b.t, b.before, b.opts)
+}
+
+func wait(cmd *exec.Cmd) int {
+	_ = cmd.Wait()
+	return cmd.ProcessState.ExitCode()
+}
+
+// await returns when the file appears that an app writes in its root.
+func (b *bed) await(d *pods.Draft, app, file string) {
+	b.t.Helper()
+	path := filepath.Join(d.Path(), pods.AppPath(app, "upper"), file)
+	for range 500 {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	b.t.Fatalf("app %s did not write %s", app, file)
+}
+
+func TestOneApp(t *testing.T) {
+	if !box.Enter(t) {
+		return
+	}
+	b := newBed(t)
+	d := b.prepare(sh("app", "echo out; echo err >&2; cat /etc/hostname; exit 7"))
+	var out, errs strings.Builder
+	if code := wait(b.start(d, &out, &errs)); code != 7 {
+		t.Errorf("exit code %d, want 7", code)
+	}
+	if out.String() != "out\npod\n" || errs.String() != "err\n" {
+		t.Errorf("stdout %q, stderr %q", out.String(), errs.String())
+	}
+	run, n, err := d.LastRun("app")
+	if err != nil || n != 1 || run.Code != 7 {
+		t.Errorf("record %+v, %d, %v", run, n, err)
+	}
+	b.end(d, 7)
+}
+
+func TestTwoAppsShareNamespaces(t *testing.T) {
+	if !box.Enter(t) {
+		return
+	}
+	b := newBed(t)
+	const look = "for n in net ipc uts pid mnt cgroup; do readlink /proc/self/ns/$n; done"
+	d := b.prepare(sh("one", look), sh("two", look))
+	var out strings.Builder
+	if code := wait(b.start(d, &out, os.Stderr)); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	seen := map[string]map[string]bool{}
+	for line := range strings.Lines(out.String()) {
+		app, ns, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		if seen[ns] == nil {
+			seen[ns] = map[string]bool{}
+		}
+		seen[ns][app] = true
+	}
+	for ns, apps := range seen {
+		shared := !strings.HasPrefix(ns, "mnt:") && !strings.HasPrefix(ns, "cgroup:")
+		if shared != (len(apps) == 2) {
+			t.Errorf("%s is seen by %v", ns, apps)
+		}
+	}
+	if len(seen) != 4+2+2 {
+		t.Errorf("apps saw %q", out.String())
+	}
+	b.end(d, 0)
+}
+
+func TestFailingAppEndsThePod(t *testing.T) {
+	if !box.Enter(t) {
+		return
+	}
+	b := newBed(t)
+	d := b.prepare(sh("bad", "exit 3"), sh("good", "trap 'echo bye; exit 0' TERM; sleep 60 & wait"))
+	var out strings.Builder
+	if code := wait(b.start(d, &out, os.Stderr)); code != 3 {
+		t.Errorf("exit code %d, want 3", code)
+	}
+	if exit := b.end(d, 3); exit.Reason != "app bad exited with 3" {
+		t.Errorf("reason %q", exit.Reason)
+	}
+}
+
+func TestAppThatCannotStart(t *testing.T) {
+	if !box.Enter(t) {
+		return
+	}
+	b := newBed(t)
+	app := sh("app", "")
+	app.Exec = []string{"/no/such/program"}
+	d := b.prepare(app, sh("other", "sleep 60"))
+	if code := wait(b.start(d, os.Stdout, os.Stderr)); code != 127 {
+		t.Errorf("exit code %d, want 127", code)
+	}
+	if exit := b.end(d, 127); !strings.Contains(exit.Reason, "/no/such/program") {
+		t.Errorf("reason %q", exit.Reason)
+	}
+}
+
+// Apps start in the order of After, and stop in the reverse: what drains does so while what serves is still there.
+func TestOrder(t *testing.T) {
+	if !box.Enter(t) {
+		return
+	}
+	b := newBed(t)
+	const script = "trap 'sleep 0.2; echo stopped; exit 0' TERM; echo started; touch /up; while :; do sleep 0.05; done"
+	d := b.prepare(sh("announcer", script, "server"), sh("server", script))
+	var out strings.Builder
+	cmd := b.start(d, &out, os.Stderr)
+	b.await(d, "announcer", "up")
+	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := wait(cmd); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if want := "server: started\nannouncer: started\nannouncer: stopped\nserver: stopped\n"; out.String() != want {
+		t.Errorf("output %q", out.String())
+	}
+	b.end(d, 0)
+}
+
+func TestStop(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		script  string
+		signals []unix.Signal
+		code    int
+	}{
+		{"app that takes SIGTERM", "trap 'exit 0' TERM; touch /up; while :; do sleep 0.05; done", []unix.Signal{unix.SIGTERM}, 0},
+		{"app that dies of it", "touch /up; exec sleep 60", []unix.Signal{unix.SIGTERM}, 143},
+		{"app that ignores it, until its time is over", "trap '' TERM; touch /up; while :; do sleep 0.05; done", []unix.Signal{unix.SIGINT}, 137},
+		{"second signal", "trap '' TERM; touch /up; while :; do sleep 0.05; done", []unix.Signal{unix.SIGTERM, unix.SIGTERM}, 137},
+		{"SIGQUIT", "trap '' TERM; touch /up; while :; do sleep 0.05; done", []unix.Signal{unix.SIGQUIT}, 137},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if !box.Enter(t) {
+				return
+			}
+			b := newBed(t)
+			app := sh("app", c.script)
+			app.StopTimeout = 1
+			d := b.prepare(app)
+			cmd := b.start(d, os.Stdout, os.Stderr)
+			b.await(d, "app", "up")
+			for _, sig := range c.signals {
+				if err := cmd.Process.Signal(sig); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(100 * time.Millisecond) // signals of one kind are not queued
+			}
+			if code := wait(cmd); code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+			b.end(d, c.code)
+		})
+	}
+}
+
+// What an app leaves behind in the background ends with the pod, and its output is not lost.
+func TestOrphansEndWithThePod(t *testing.T) {
+	if !box.Enter(t) {
+		return
+	}
+	b := newBed(t)
+	d := b.prepare(sh("a", "(sleep 60; echo never) & echo done"), sh("b", "yes | head -c 300000"))
+	var out strings.Builder
+	start := time.Now()
+	if code := wait(b.start(d, &out, os.Stderr)); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if time.Since(start) > 10*time.Second {
+		t.Error("the pod waited for an orphan")
+	}
+	if n := strings.Count(out.String(), "b: y\n"); n != 150000 {
+		t.Errorf("%d lines arrived, want 150000", n)
+	}
+	b.end(d, 0)
+}
+
+// SIGKILL of the supervisor or of the reaper leaves no process; undo does the rest from the directory.
+func TestKill(t *testing.T) {
+	for _, who := range []string{"supervisor", "reaper"} {
+		t.Run(who, func(t *testing.T) {
+			if !box.Enter(t) {
+				return
+			}
+			b := newBed(t)
+			d := b.prepare(sh("app", "touch /up; sleep 60"), sh("other", "touch /up; sleep 60"))
+			cmd := b.start(d, os.Stdout, os.Stderr)
+			b.await(d, "app", "up")
+			b.await(d, "other", "up")
+			victim := cmd.Process.Pid
+			if who == "reaper" {
+				victim = reaperOf(t, victim)
+			}
+			if err := unix.Kill(victim, unix.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			wait(cmd)
+			if who == "reaper" {
+				b.end(d, 137)
+				return
+			}
+			if state, err := d.State(); state != pods.Exited {
+				t.Errorf("state %s, %v", state, err)
+			}
+			for range 2 { // idempotent
+				b.undo(d)
+			}
+			b.remove(d)
+		})
+	}
+}
+
+func (b *bed) undo(d *pods.Draft) {
+	b.t.Helper()
+	dir, err := os.Open(d.Path())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer dir.Close()
+	cmd := exec.Command(filepath.Join(b.bin, "gantry-stage1"), "undo", d.Path())
+	cmd.ExtraFiles = []*os.File{dir}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.t.Fatalf("undo: %v\n%s", err, out)
+	}
+}
+
+func reaperOf(t *testing.T, supervisor int) int {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", supervisor, supervisor))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", supervisor))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range tasks {
+		more, _ := os.ReadFile(f)
+		data = append(append(data, ' '), more...)
+	}
+	for pid := range strings.FieldsSeq(string(data)) {
+		if comm, _ := os.ReadFile("/proc/" + pid + "/comm"); strings.TrimSpace(string(comm)) == "gantry-init" {
+			var n int
+			if _, err := fmt.Sscan(pid, &n); err == nil {
+				return n
+			}
+		}
+	}
+	t.Fatal("the supervisor has no reaper")
+	return 0
+}
