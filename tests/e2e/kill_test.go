@@ -1,0 +1,116 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gantryrun/gantry/tests/box"
+	"github.com/gantryrun/gantry/tests/build"
+	"github.com/gantryrun/gantry/tests/invariant"
+	"github.com/gantryrun/gantry/tests/ociimage"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+const kills = 40
+
+// SIGKILL of gantry, which becomes gantry-stage1 on its way, at random moments of its life: no process of the pod
+// outlives it, and gc removes all the rest.
+func TestKill(t *testing.T) {
+	if !box.Enter(t, build.Env(build.Dir(t))) {
+		return
+	}
+	h := newHost(t)
+	image := busyboxArchive(t)
+	h.must(t, "fetch", image)
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 0))
+	for n := range kills {
+		net := []string{"default", "none"}[n%2]
+		uuidFile := filepath.Join(t.TempDir(), fmt.Sprintf("uuid-%d", n))
+		cmd := h.command(t, "run", "--net="+net, "--uuid-file-save="+uuidFile,
+			image, "--name=a", "--", "sleep", "300", "---", image, "--name=b", "--", "sleep", "300", "---")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		delay := time.Duration(random.Int64N(int64(200 * time.Millisecond)))
+		time.Sleep(delay)
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if left := survivors(t, h); len(left) > 0 {
+			t.Fatalf("killed after %v (seed %d), these live on: %v", delay, seed, left)
+		}
+		if data, err := os.ReadFile(uuidFile); err == nil && len(data) > 0 {
+			uuid := strings.TrimSpace(string(data))
+			if s := h.state(t, uuid); s != "exited" && s != "prepared" && s != "aborted" && s != "" {
+				t.Errorf("killed after %v (seed %d), pod %s is %s", delay, seed, uuid, s)
+			}
+		}
+	}
+	h.check(t)
+	if t.Failed() {
+		t.Logf("seed %d", seed)
+	}
+}
+
+// Kills during a fetch leave a store that works, with nothing half-made visible.
+func TestKillFetch(t *testing.T) {
+	if !box.Enter(t, build.Env(build.Dir(t))) {
+		return
+	}
+	h := newHost(t)
+	image := busyboxArchive(t)
+	for n := range 10 {
+		cmd := h.command(t, "fetch", image)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(n) * 5 * time.Millisecond)
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		h.must(t, "image", "list")
+	}
+	if out := h.must(t, "run", "--net=none", image, "--", "echo", "whole"); out != "whole\n" {
+		t.Errorf("stdout %q", out)
+	}
+	h.check(t)
+}
+
+// survivors are the pod's processes that are there two seconds after the supervisor's death.
+func survivors(t *testing.T, h *host) []string {
+	t.Helper()
+	var left []string
+	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		now, err := invariant.Take(invariant.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		left = now["process"]
+		if len(left) == 0 || time.Now().After(deadline) {
+			return left
+		}
+	}
+}
+
+// busyboxArchive makes a reference to an OCI archive of busybox.
+func busyboxArchive(t *testing.T) string {
+	t.Helper()
+	layer, err := ociimage.Busybox()
+	if err != nil {
+		t.Skipf("skipped: %v", err)
+	}
+	img, err := ociimage.Image(v1.Config{Env: []string{"PATH=/bin"}, Cmd: []string{"sh"}}, layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "busybox.tar")
+	if err := ociimage.WriteArchive(file, img, "1"); err != nil {
+		t.Fatal(err)
+	}
+	return "oci-archive:" + file
+}
