@@ -268,18 +268,19 @@ func TestOrder(t *testing.T) {
 		return
 	}
 	b := newBed(t)
-	const script = "trap 'sleep 0.2; echo stopped; exit 0' TERM; echo started; touch /up; while :; do sleep 0.05; done"
+	const script = "trap 'sleep 0.2; echo stopped; exit 0' TERM; touch /up; while :; do sleep 0.05; done"
 	d := b.prepare(sh("announcer", script, "server"), sh("server", script))
 	var out strings.Builder
 	cmd := b.start(d, &out, os.Stderr)
 	b.await(d, "announcer", "up")
+	b.await(d, "server", "up")
 	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if code := wait(cmd); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	if want := "server: started\nannouncer: started\nannouncer: stopped\nserver: stopped\n"; out.String() != want {
+	if want := "announcer: stopped\nserver: stopped\n"; out.String() != want {
 		t.Errorf("output %q", out.String())
 	}
 	b.end(d, 0)
