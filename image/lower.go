@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,22 +56,6 @@ func (s *Store) mountPoint(chain digest.Digest) (string, error) {
 
 func (s *Store) mountsDir() string { return filepath.Join(s.runDir, "images") }
 
-// isErofsMount asks the kernel, in our own mount namespace, whether path is the root of an EROFS mount. A file that
-// says so would lie after a reboot, in another namespace, and after somebody's umount.
-func isErofsMount(path string) bool {
-	var st unix.Statfs_t
-	if unix.Statfs(path, &st) != nil || st.Type != unix.EROFS_SUPER_MAGIC_V1 {
-		return false
-	}
-	return isMountRoot(path)
-}
-
-func isMountRoot(path string) bool {
-	var stx unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &stx)
-	return err == nil && stx.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
-}
-
 // mountOnce mounts img unless another process was faster.
 func (s *Store) mountOnce(ctx context.Context, point string, img *Image) error {
 	unlock, err := s.lockMounts(ctx)
@@ -90,11 +73,7 @@ func (s *Store) mountOnce(ctx context.Context, point string, img *Image) error {
 	for i, d := range img.DiffIDs {
 		tars[i] = filepath.Join(s.layerDir(d), "tar")
 	}
-	err = mountErofs(filepath.Join(s.treeDir(img.ChainID), "index"), tars, point)
-	if errors.Is(err, unix.ENOTBLK) || errors.Is(err, unix.ENODEV) {
-		return fmt.Errorf("%w: the kernel or the file system of %s cannot do file-backed EROFS: use --store=dir: %w", ErrBackend, s.dir, err)
-	}
-	return err
+	return mountImage(filepath.Join(s.treeDir(img.ChainID), "index"), tars, point)
 }
 
 // lockMounts keeps two processes from mounting or unmounting the same image at once.

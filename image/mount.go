@@ -4,78 +4,40 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/image/erofs"
 )
 
-// mountErofs mounts index, which we built ourselves, over the tars that it points into, at point. Devices go to the
-// kernel one by one: the option string of mount(2) ends at 4 KiB, some 40 layers.
-func mountErofs(index string, tars []string, point string) error {
-	fd, err := unix.Fsopen("erofs", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return fmt.Errorf("fsopen erofs: %w", err)
+// mountImage mounts an index over its tars at point. Here on the host the image's content is inert: pods execute it
+// through overlays of their own, which take no flags over from their layers.
+func mountImage(index string, tars []string, point string) error {
+	attr := unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	err := erofs.MountAt(index, tars, point, erofs.MountOptions{Attr: attr})
+	if errors.Is(err, erofs.ErrNotSupported) {
+		return fmt.Errorf("%w: use --store=dir: %w", ErrBackend, err)
 	}
-	fsfd := os.NewFile(uintptr(fd), "fsopen")
-	defer fsfd.Close()
-	if err := configure(fd, index, tars); err != nil {
-		return fmt.Errorf("erofs of %s: %w%s", index, err, kernelSays(fsfd))
-	}
-	// Image content is the pod's to execute, through its overlay; here on the host it is inert.
-	attrs := unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
-	mnt, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, attrs)
-	if err != nil {
-		return fmt.Errorf("fsmount %s: %w", index, err)
-	}
-	defer unix.Close(mnt)
-	if err := unix.MoveMount(mnt, "", unix.AT_FDCWD, point, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return fmt.Errorf("move_mount to %s: %w", point, err)
-	}
-	return nil
+	return err
 }
 
-func configure(fd int, index string, tars []string) error {
-	if err := unix.FsconfigSetString(fd, "source", index); err != nil {
-		return fmt.Errorf("set source: %w", err)
+// isErofsMount asks the kernel, in our own mount namespace, whether path is the root of an EROFS mount. A file that
+// says so would lie after a reboot, in another namespace, and after somebody's umount.
+func isErofsMount(path string) bool {
+	var st unix.Statfs_t
+	if unix.Statfs(path, &st) != nil || st.Type != unix.EROFS_SUPER_MAGIC_V1 {
+		return false
 	}
-	for _, tar := range tars {
-		if err := unix.FsconfigSetString(fd, "device", tar); err != nil {
-			return fmt.Errorf("add device %s: %w", tar, err)
-		}
-	}
-	if err := unix.FsconfigSetFlag(fd, "ro"); err != nil {
-		return fmt.Errorf("set ro: %w", err)
-	}
-	if err := unix.FsconfigCreate(fd); err != nil {
-		return fmt.Errorf("create superblock: %w", err)
-	}
-	return nil
+	var stx unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &stx)
+	return err == nil && stx.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
-// kernelSays collects what the kernel wrote about this mount (fsopen(2): "e message", one a read).
-func kernelSays(fsfd *os.File) string {
-	var said []string
-	buf := make([]byte, 1024)
-	for len(said) < 8 {
-		n, err := unix.Read(int(fsfd.Fd()), buf)
-		if err != nil || n <= 0 {
-			break
-		}
-		said = append(said, strings.TrimSpace(string(buf[:n])))
-	}
-	if len(said) == 0 {
-		return ""
-	}
-	return " (kernel: " + strings.Join(said, "; ") + ")"
-}
-
-// unmount takes the mount at point away. Pods that stand on it keep it alive: overlayfs holds a clone of its own.
+// unmount takes the mount at point away, or does nothing if there is none. Pods that stand on it keep the file system
+// alive: overlayfs holds a clone of the mount.
 func unmount(point string) error {
 	err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW)
-	if errors.Is(err, unix.EINVAL) { // not a mount
-		err = nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		return &os.PathError{Op: "umount", Path: point, Err: err}
 	}
 	return nil

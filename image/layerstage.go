@@ -1,0 +1,167 @@
+package image
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/image/layer"
+)
+
+// LayerStage is a layer on its way into the store: Fill it, then Commit it, and Abort in any case.
+type LayerStage struct {
+	stage  *stage
+	diffID digest.Digest
+	tar    *os.File
+	layer  *layer.Layer
+}
+
+// HasLayer says whether the layer is in the store. If so it is marked as used now, so that GC's grace covers it until
+// an image claims it.
+func (s *Store) HasLayer(diffID digest.Digest) (bool, error) {
+	if err := CheckDigest(diffID); err != nil {
+		return false, err
+	}
+	now := time.Now()
+	err := os.Chtimes(s.layerDir(diffID), now, now)
+	if os.IsNotExist(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// StageLayer begins a layer. If another process is at the same one, it waits until that is done or dead. A nil stage
+// says that the layer is in the store.
+func (s *Store) StageLayer(ctx context.Context, diffID digest.Digest) (*LayerStage, error) {
+	if err := CheckDigest(diffID); err != nil {
+		return nil, err
+	}
+	if err := s.create(); err != nil {
+		return nil, err
+	}
+	st, err := openStage(ctx, s.layerDir(diffID), s.layerDir(diffID))
+	if err != nil || st == nil {
+		return nil, stageError(diffID, err)
+	}
+	tar, err := os.OpenFile(st.path("tar"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o400)
+	if err != nil {
+		return nil, stageError(diffID, errors.Join(err, st.abort()))
+	}
+	return &LayerStage{stage: st, diffID: diffID, tar: tar}, nil
+}
+
+func stageError(diffID digest.Digest, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("stage layer %s: %w", diffID, err)
+}
+
+// Fill reads the uncompressed layer from r to its end in one pass: it is hashed, written and scanned. An error of r
+// comes back wrapped.
+func (ls *LayerStage) Fill(r io.Reader, limits layer.Limits) error {
+	ahead := newReadAhead(r)
+	defer ahead.stop()
+	tee := &tarTee{src: ahead, hash: sha256.New(), tar: ls.tar}
+	scanned, err := layer.Scan(tee, limits)
+	if err == nil {
+		_, err = io.Copy(io.Discard, tee) // a scanner that stopped early must not leave bytes unhashed
+	}
+	if err != nil {
+		return fmt.Errorf("layer %s: %w", ls.diffID, err)
+	}
+	if got := digest.NewDigest(digest.SHA256, tee.hash); got != ls.diffID {
+		return fmt.Errorf("layer %s: content has diffID %s: the image's config does not match its layers", ls.diffID, got)
+	}
+	ls.layer = scanned
+	return nil
+}
+
+// Commit makes the layer part of the store; it is on disk when Commit returns nil.
+func (ls *LayerStage) Commit() error {
+	if ls.layer == nil {
+		return fmt.Errorf("commit layer %s: not filled", ls.diffID)
+	}
+	if err := writeSynced(ls.stage.path("index"), ls.layer.Encode); err != nil {
+		return fmt.Errorf("commit layer %s: %w", ls.diffID, err)
+	}
+	if err := ls.tar.Sync(); err != nil {
+		return fmt.Errorf("commit layer %s: %w", ls.diffID, err)
+	}
+	if err := ls.stage.commit(); err != nil {
+		return fmt.Errorf("commit layer %s: %w", ls.diffID, err)
+	}
+	return nil
+}
+
+// Abort frees everything that was not committed.
+func (ls *LayerStage) Abort() error { return errors.Join(ls.tar.Close(), ls.stage.abort()) }
+
+// writeSynced makes a file, read-only, and syncs it.
+func writeSynced(path string, fill func(io.Writer) error) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o400)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(f, 256<<10)
+	if err = fill(w); err == nil {
+		err = w.Flush()
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// flushEvery bytes the kernel is asked to begin writing, so that the disk works while the processor does and the
+// final sync has little left.
+const flushEvery = 8 << 20
+
+// tarTee gives the bytes of src to the scanner, having hashed and written each block first.
+type tarTee struct {
+	src     *readAhead
+	hash    hash.Hash
+	tar     *os.File
+	block   []byte
+	written int64
+	flushed int64
+}
+
+func (t *tarTee) Read(p []byte) (int, error) {
+	if len(t.block) == 0 {
+		block, err := t.src.next()
+		if err != nil {
+			return 0, err
+		}
+		if err := t.take(block); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, t.block)
+	t.block = t.block[n:]
+	return n, nil
+}
+
+func (t *tarTee) take(block []byte) error {
+	t.hash.Write(block)
+	if _, err := t.tar.Write(block); err != nil {
+		return err
+	}
+	t.block = block
+	t.written += int64(len(block))
+	if t.written-t.flushed >= flushEvery {
+		// A hint: where a file system does not know it, the sync at the end does all the work.
+		_ = unix.SyncFileRange(int(t.tar.Fd()), t.flushed, t.written-t.flushed, unix.SYNC_FILE_RANGE_WRITE)
+		t.flushed = t.written
+	}
+	return nil
+}

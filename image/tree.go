@@ -1,0 +1,145 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/image/layer"
+)
+
+// ensureTree makes what the layers add up to, in the form of backend, unless it is there. The layers must be.
+func (s *Store) ensureTree(ctx context.Context, backend Backend, chain digest.Digest, diffIDs []digest.Digest) error {
+	part := "index"
+	if backend == Dir {
+		part = "fs"
+	}
+	final := filepath.Join(s.treeDir(chain), part)
+	if made, err := exists(final); err != nil || made {
+		return err
+	}
+	if err := s.makeTree(ctx, final, part, diffIDs); err != nil {
+		return fmt.Errorf("build tree of image layers %s: %w", chain, err)
+	}
+	return nil
+}
+
+// makeTree builds in images/.new-<chain>-<part> and renames to images/<chain>/<part>: one chain may have both parts,
+// if the store is used with both backends.
+func (s *Store) makeTree(ctx context.Context, final, part string, diffIDs []digest.Digest) error {
+	treeDir := filepath.Dir(final)
+	st, err := openStage(ctx, filepath.Join(s.imagesDir(), filepath.Base(treeDir)+"-"+part), final)
+	if err != nil || st == nil {
+		return err
+	}
+	defer st.abort() //nolint:errcheck // after commit nothing is left to fail; before, GC sweeps what stays
+	merged, tars, err := s.merge(diffIDs)
+	if err != nil {
+		return err
+	}
+	defer closeAll(tars)
+	if part == "fs" {
+		err = unpackTree(ctx, merged, st.path(part), tars)
+	} else {
+		err = writeIndex(merged, st.path(part), tars)
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(treeDir, 0o700); err != nil {
+		return err
+	}
+	if err := os.Rename(st.path(part), final); err != nil {
+		return err
+	}
+	return errors.Join(syncDir(treeDir), syncDir(s.imagesDir()))
+}
+
+// merge reads the layers' own indexes and opens their tars, lowest first.
+func (s *Store) merge(diffIDs []digest.Digest) (tree *layer.Tree, tars []*os.File, err error) {
+	defer func() {
+		if err != nil {
+			closeAll(tars)
+		}
+	}()
+	layers := make([]*layer.Layer, len(diffIDs))
+	for i, d := range diffIDs {
+		if layers[i], err = s.readLayer(d); err != nil {
+			return nil, tars, err
+		}
+		tar, err := os.Open(filepath.Join(s.layerDir(d), "tar"))
+		if err != nil {
+			return nil, tars, err
+		}
+		tars = append(tars, tar)
+	}
+	tree, err = layer.Merge(layers)
+	return tree, tars, err
+}
+
+func (s *Store) readLayer(d digest.Digest) (*layer.Layer, error) {
+	f, err := os.Open(filepath.Join(s.layerDir(d), "index"))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	l, err := layer.Decode(f)
+	if err != nil {
+		return nil, fmt.Errorf("%w: index of layer %s: %w", ErrCorrupt, d, err)
+	}
+	return l, nil
+}
+
+func writeIndex(tree *layer.Tree, path string, tars []*os.File) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o400)
+	if err != nil {
+		return err
+	}
+	devices, err := tarDevices(tars)
+	if err == nil {
+		err = tree.WriteErofs(f, devices)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+func tarDevices(tars []*os.File) ([]layer.TarDevice, error) {
+	devices := make([]layer.TarDevice, len(tars))
+	for i, tar := range tars {
+		info, err := tar.Stat()
+		if err != nil {
+			return nil, err
+		}
+		devices[i].Size = info.Size()
+	}
+	return devices, nil
+}
+
+// unpackTree writes the tree as directories and files, and has the file system write all of it out: the rename that
+// follows says that it is whole, also after a power cut.
+func unpackTree(ctx context.Context, tree *layer.Tree, dir string, tars []*os.File) error {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	if err := tree.Unpack(ctx, dir, tars); err != nil {
+		return err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Syncfs(int(f.Fd())), f.Close())
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
