@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -18,21 +17,36 @@ const (
 	trashPrefix = ".trash-" // being deleted
 )
 
-var (
-	uuidPattern = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
-	// namePattern is that of pods, apps, volumes: what may stand in a path, a host name and a unit's name.
-	namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,62}$`)
-)
+// validUUID and CheckName are written out because compiling a regular expression costs every start of every program 70 kB.
+func validUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i, c := range []byte(s) {
+		dash := i == 8 || i == 13 || i == 18 || i == 23
+		if dash != (c == '-') || !dash && !isDigit(c) && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
 
-func validUUID(s string) bool { return uuidPattern.MatchString(s) }
-
-// CheckName says why s cannot name a pod, an app or a volume; nil if it can.
+// CheckName says why s cannot name a pod, an app or a volume; nil if it can. A name may stand in a path, a host name
+// and a unit's name.
 func CheckName(s string) error {
-	if !namePattern.MatchString(s) || strings.Contains(s, "..") {
+	ok := len(s) > 0 && len(s) <= 63 && !strings.Contains(s, "..") && isNameStart(s[0])
+	for _, c := range []byte(s) {
+		ok = ok && (isNameStart(c) || c == '.' || c == '_' || c == '-')
+	}
+	if !ok {
 		return fmt.Errorf("name %q: use 1 to 63 of a-z 0-9 . _ - and start with a letter or digit", s)
 	}
 	return nil
 }
+
+func isNameStart(c byte) bool { return isDigit(c) || c >= 'a' && c <= 'z' }
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 // Store is the pods below one --dir.
 type Store struct{ dir string }
