@@ -14,8 +14,6 @@ import (
 	"strings"
 	"testing"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/tests/box"
@@ -27,19 +25,16 @@ import (
 // mtime, links, extended attributes, content. Both store backends.
 func TestTree(t *testing.T) {
 	for _, image := range []string{"minbase", "nginx"} {
-		for _, store := range []string{"erofs", "dir"} {
-			t.Run(image+"-"+store, func(t *testing.T) {
-				dir := testimages.Layout(t, image)
-				if box.Enter(t, build.Env(build.Dir(t))) {
-					testTree(t, dir, store)
-				}
-			})
-		}
+		t.Run(image, func(t *testing.T) {
+			dir := testimages.Layout(t, image)
+			if box.Enter(t, build.Env(build.Dir(t))) {
+				testTree(t, dir)
+			}
+		})
 	}
 }
 
-func testTree(t *testing.T, dir, store string) {
-	h := newHost(t)
+func testTree(t *testing.T, dir string) {
 	references := map[string]map[string]string{"GNU tar": scan(t, unpackTar(t, dir))}
 	if _, err := exec.LookPath("umoci"); err != nil {
 		t.Log("not compared with umoci: it is not installed")
@@ -50,14 +45,17 @@ func testTree(t *testing.T, dir, store string) {
 		}
 		references["umoci"] = scan(t, filepath.Join(bundle, "rootfs"))
 	}
-	ref := "oci:" + dir + ":1"
-	uuid := strings.TrimSpace(h.must(t, "run", "--store="+store, "--net=none", "--dns=none", "--detach", ref, "--name=app", "--", "sleep", "300"))
-	pod := scan(t, fmt.Sprintf("/proc/%d/root", appProcess(t, "sleep")))
-	for name, want := range references {
-		compare(t, name, want, pod)
+	for _, store := range []string{"erofs", "dir"} {
+		h := newHost(t)
+		uuid := strings.TrimSpace(h.must(t, "run", "--store="+store, "--net=none", "--dns=none", "--detach",
+			"oci:"+dir+":1", "--name=app", "--", "sleep", "300"))
+		pod := scan(t, fmt.Sprintf("/proc/%d/root", appProcess(t, "sleep")))
+		for name, want := range references {
+			compare(t, name+" ("+store+")", want, pod)
+		}
+		h.must(t, "stop", "--force", uuid)
+		h.check(t)
 	}
-	h.must(t, "stop", "--force", uuid)
-	h.check(t)
 }
 
 // appProcess finds the app by its name, in the box.
@@ -107,6 +105,9 @@ func describe(path, name string, first map[uint64]string) (string, error) {
 		return "", fmt.Errorf("stat %s: %w", path, err)
 	}
 	line := fmt.Sprintf("mode %o owner %d:%d mtime %d", st.Mode, st.Uid, st.Gid, st.Mtim.Sec)
+	if name == "." { // no layer has an entry for it: its time is anybody's
+		line = fmt.Sprintf("mode %o owner %d:%d", st.Mode, st.Uid, st.Gid)
+	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		sum, err := hash(path)
@@ -185,86 +186,4 @@ func compare(t *testing.T, with string, want, got map[string]string) {
 	if len(diffs) > 0 {
 		t.Errorf("%d of %d files differ from %s's:\n%s", len(diffs), len(want), with, strings.Join(diffs[:min(20, len(diffs))], "\n"))
 	}
-}
-
-// unpackTar unpacks an image's layers in order with GNU tar, and applies their whiteouts by hand.
-func unpackTar(t *testing.T, dir string) string {
-	t.Helper()
-	root := filepath.Join(t.TempDir(), "tar")
-	if err := os.Mkdir(root, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for _, l := range layersOf(t, dir, "1") {
-		blob, err := l.Uncompressed()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.Command("tar", "-x", "-C", root, "--xattrs", "--xattrs-include=*", "--numeric-owner", "--same-owner", "-p", "-f", "-")
-		cmd.Stdin = blob
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("tar: %v\n%s", err, out)
-		}
-		blob.Close()
-		whiteouts(t, root)
-	}
-	return root
-}
-
-// whiteouts removes what a layer's .wh. files name, and these. (Opaque directories do not occur in our images.)
-func whiteouts(t *testing.T, root string) {
-	t.Helper()
-	var found []string
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && strings.HasPrefix(d.Name(), ".wh.") {
-			found = append(found, path)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, wh := range found {
-		if filepath.Base(wh) == ".wh..wh..opq" {
-			t.Fatalf("%s: an opaque directory needs handling", wh)
-		}
-		dir := filepath.Dir(wh)
-		var st unix.Stat_t
-		if err := errors.Join(unix.Lstat(dir, &st),
-			os.RemoveAll(filepath.Join(dir, strings.TrimPrefix(filepath.Base(wh), ".wh."))), os.Remove(wh),
-			unix.UtimesNanoAt(unix.AT_FDCWD, dir, []unix.Timespec{st.Atim, st.Mtim}, 0)); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func layersOf(t *testing.T, dir, tag string) []v1.Layer {
-	t.Helper()
-	path, err := layout.FromPath(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	index, err := path.ImageIndex()
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifest, err := index.IndexManifest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, d := range manifest.Manifests {
-		if d.Annotations["org.opencontainers.image.ref.name"] != tag {
-			continue
-		}
-		img, err := path.Image(d.Digest)
-		if err != nil {
-			t.Fatal(err)
-		}
-		layers, err := img.Layers()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return layers
-	}
-	t.Fatalf("no tag %s in %s", tag, dir)
-	return nil
 }

@@ -78,7 +78,7 @@ var recipes = []recipe{
 		// Ten layers: what a fetch is measured with. Nobody runs it.
 		Name: "large", Minbase: true,
 		Packages: [][]string{
-			{"nginx-light"}, {"redis-server"}, {"python3"}, {"postgresql"}, {"git"}, {"ruby"}, {"g++"}, {"default-jre-headless"},
+			{"nginx-light"}, {"redis-server"}, {"python3"}, {"postgresql"}, {"git"}, {"ruby"}, {"gawk"}, {"default-jre-headless"},
 		},
 		Files:  map[string]string{"etc/large": "ten layers\n"},
 		Config: v1.Config{Env: []string{path}, Cmd: []string{"bash"}},
