@@ -12,8 +12,11 @@
 package box
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"regexp"
@@ -26,15 +29,26 @@ import (
 // stageEnv tells a re-executed test binary which stage of the box it is.
 const stageEnv = "GANTRY_TEST_BOX"
 
-// Main is what TestMain calls in a package whose tests use boxes: m.Run, except in the process that is to be a
-// box's first one. It returns the code to exit with.
+// Init is to be called first by every program that makes boxes, before it looks at its arguments. In the process
+// that is to be a box's first one it does that job, and returns true and the code to exit with; everywhere else
+// it returns false at once.
+func Init() (code int, isInit bool) {
+	name, ok := strings.CutPrefix(os.Getenv(stageEnv), "init:")
+	if !ok {
+		return 0, false
+	}
+	code, err := initBox(name)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "box: %v\n", err)
+		return 1, true
+	}
+	return code, true
+}
+
+// Main is what TestMain calls in a package whose tests use boxes: m.Run, after Init. It returns the code to exit
+// with.
 func Main(m *testing.M) int {
-	if name, ok := strings.CutPrefix(os.Getenv(stageEnv), "init:"); ok {
-		code, err := initBox(name)
-		if err != nil {
-			fmt.Fprintf(os.Stderr, "box: %v\n", err)
-			return 1
-		}
+	if code, isInit := Init(); isInit {
 		return code
 	}
 	return m.Run()
@@ -43,7 +57,25 @@ func Main(m *testing.M) int {
 // Inside says whether this process is in a box already.
 func Inside() bool { return os.Getenv(stageEnv) == "inside" }
 
-var serial atomic.Int64 // distinguishes the boxes of one test process
+// Run runs this program again, in a new box, with other arguments and more environment. When it returns, the box
+// is gone with all that was in it.
+func Run(ctx context.Context, out io.Writer, args, env []string) error {
+	name := fmt.Sprintf("gantry-test-%d-%d", os.Getpid(), serial.Add(1))
+	if err := makeCgroups(name); err != nil {
+		return errors.Join(fmt.Errorf("make cgroups of the box: %w", err), removeCgroups(name))
+	}
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
+	cmd.Env = append(append(os.Environ(), env...), stageEnv+"=init:"+name)
+	cmd.Stdout, cmd.Stderr = out, out
+	// The cgroup namespace comes later: it must be made by a process that is in its cgroups already.
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	return errors.Join(cmd.Run(), removeCgroups(name))
+}
+
+var serial atomic.Int64 // distinguishes the boxes of one process
 
 // Enter runs the test t, which must be calling it, in a box. It returns true inside, where the body is to run;
 // outside it returns false when the run inside is over, its result already reported to t.
@@ -57,39 +89,19 @@ func Enter(t *testing.T, env ...string) bool {
 	if os.Getuid() != 0 {
 		t.Skip("skipped: needs root to make namespaces and cgroups")
 	}
-	name := fmt.Sprintf("gantry-test-%d-%d", os.Getpid(), serial.Add(1))
-	if err := makeCgroups(name); err != nil {
-		t.Fatalf("make cgroups of the box: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := removeCgroups(name); err != nil {
-			t.Errorf("remove cgroups of the box: %v", err)
-		}
-	})
-	out, err := command(t.Context(), t.Name(), append(env, stageEnv+"=init:"+name)).CombinedOutput()
-	switch {
-	case err != nil:
-		t.Errorf("in the box: %v\n%s", err, out)
-	case strings.Contains(string(out), "--- SKIP: "+t.Name()+" "):
-		t.Skipf("skipped in the box:\n%s", out)
-	default:
-		t.Logf("%s", out)
-	}
-	return false
-}
-
-// command is this test binary, asked to run one test, as the first process of new namespaces. The cgroup
-// namespace comes later: it must be made by a process that is in its cgroups already.
-func command(ctx context.Context, test string, env []string) *exec.Cmd {
-	parts := strings.Split(test, "/")
+	parts := strings.Split(t.Name(), "/")
 	for i, p := range parts {
 		parts[i] = "^" + regexp.QuoteMeta(p) + "$"
 	}
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.run="+strings.Join(parts, "/"), "-test.v", "-test.timeout=15m")
-	cmd.Env = append(os.Environ(), env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
-		Pdeathsig:  syscall.SIGKILL,
+	var out bytes.Buffer
+	err := Run(t.Context(), &out, []string{"-test.run=" + strings.Join(parts, "/"), "-test.v", "-test.timeout=15m"}, env)
+	switch {
+	case err != nil:
+		t.Errorf("in the box: %v\n%s", err, out.String())
+	case strings.Contains(out.String(), "--- SKIP: "+t.Name()+" "):
+		t.Skipf("skipped in the box:\n%s", out.String())
+	default:
+		t.Logf("%s", out.String())
 	}
-	return cmd
+	return false
 }
