@@ -2,12 +2,14 @@ package network
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
@@ -23,8 +25,8 @@ type ptpConf struct {
 	MTU        int  `json:"mtu"`
 }
 
-// ptpAdd makes the pod's interface: lease, veth pair with routes, elements in the rules. Each step is found again by
-// ptpDel from the pod's ID alone: the lease by its owner, the link by its name, the elements by the lease.
+// ptpAdd makes the pod's interface: lease, then veth pair with routes. Each is found again by ptpDel from the pod's ID
+// alone: the lease by its owner, the link by its name.
 func (c *call) ptpAdd(ctx context.Context) (*types100.Result, error) {
 	var pc ptpConf
 	if err := json.Unmarshal(c.stdin, &pc); err != nil {
@@ -40,20 +42,19 @@ func (c *call) ptpAdd(ctx context.Context) (*types100.Result, error) {
 	if len(res.IPs) == 0 {
 		return nil, errors.New("ipam gave no address")
 	}
-	v, err := newVeth(c, pc.MTU, res)
+	v, err := newVeth(c, &pc, res)
 	if err != nil {
 		return nil, err
 	}
 	if err := c.exec.host.enableForwarding(v.families()); err != nil {
 		return nil, err
 	}
-	if err := v.create(c.netns); err != nil {
+	// Before the link, whose packets they are to guard.
+	if err := rules.Ensure(); err != nil {
 		return nil, err
 	}
-	if e := pc.elements(resultAddrs(res)); !e.empty() {
-		if err := rules.Add(e.Elements); err != nil {
-			return nil, err
-		}
+	if err := v.create(c.netns); err != nil {
+		return nil, err
 	}
 	res.Interfaces = []*types100.Interface{
 		{Name: v.hostName, Mac: v.hostMAC},
@@ -68,46 +69,33 @@ func (c *call) ptpAdd(ctx context.Context) (*types100.Result, error) {
 	return res, nil
 }
 
-// ptpDel takes back what ptpAdd made, the lease last, as the other steps are found by it.
+// ptpDel takes back what ptpAdd made. The lease is last: its address may be another pod's from then on.
 func (c *call) ptpDel(ctx context.Context) error {
 	var pc ptpConf
 	if err := json.Unmarshal(c.stdin, &pc); err != nil {
 		return fmt.Errorf("read configuration: %w", err)
 	}
-	addrs, err := c.podAddrs(&pc.pluginConf)
-	if err != nil {
-		return err
-	}
-	if e := pc.elements(addrs); !e.empty() {
-		if err := rules.Remove(e.Elements); err != nil {
-			return err
-		}
-	}
 	if c.exec.links {
-		if err := deleteLink(hostLinkName(c.containerID, c.ifName)); err != nil {
+		if err := deleteLink(pc.hostLinkName(c)); err != nil {
 			return err
 		}
 	}
-	_, err = c.runIPAM(ctx, pc.IPAM.Type)
+	_, err := c.runIPAM(ctx, pc.IPAM.Type)
 	return err
 }
 
-// elements is what a pod with these addresses has in the rules.
-func (pc *ptpConf) elements(addrs []netip.Addr) elements {
-	var e elements
-	if pc.IPMasq {
-		e.Masquerade = addrs
+// hostLinkName is the name of the host's end: it follows from the pod's ID, so that the link is found when all else is
+// lost. 40 bits of a hash are what an interface's name of 15 bytes leaves.
+func (pc *ptpConf) hostLinkName(c *call) string {
+	class := rules.Routed
+	switch {
+	case pc.Restricted:
+		class = rules.Restricted
+	case pc.IPMasq:
+		class = rules.Masqueraded
 	}
-	if pc.Restricted {
-		e.Restricted = addrs
-	}
-	return e
-}
-
-type elements struct{ rules.Elements }
-
-func (e elements) empty() bool {
-	return len(e.Masquerade)+len(e.Restricted)+len(e.Hairpin)+len(e.Forwards) == 0
+	sum := sha256.Sum256([]byte(c.containerID + "/" + c.ifName))
+	return rules.LinkPrefix + string(class) + strings.ToLower(base32.HexEncoding.EncodeToString(sum[:5]))
 }
 
 // dropIPv6 takes IPv6 out of a result, for a host whose kernel has none.

@@ -1,20 +1,15 @@
 package network
 
 import (
-	"crypto/sha256"
-	"encoding/base32"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
-	"strings"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"github.com/gantryrun/gantry/network/rules"
 )
 
 // veth is a routed pair of interfaces: the pod's end has the address of the pod, the host's end the address of the
@@ -37,16 +32,9 @@ type vethRoute struct {
 	via netip.Addr
 }
 
-// hostLinkName is the name of the host's end: it follows from the pod's ID, so that the link is found when all else is
-// lost. 45 bits of a hash are what an interface's name of 15 bytes leaves.
-func hostLinkName(podID, ifName string) string {
-	sum := sha256.Sum256([]byte(podID + "/" + ifName))
-	return rules.LinkPrefix + strings.ToLower(base32.HexEncoding.EncodeToString(sum[:]))[:9]
-}
-
 // newVeth plans the pair from what IPAM gave.
-func newVeth(c *call, mtu int, r *types100.Result) (*veth, error) {
-	v := &veth{hostName: hostLinkName(c.containerID, c.ifName), podName: c.ifName, mtu: mtu}
+func newVeth(c *call, pc *ptpConf, r *types100.Result) (*veth, error) {
+	v := &veth{hostName: pc.hostLinkName(c), podName: c.ifName, mtu: pc.MTU}
 	for _, ip := range r.IPs {
 		p, err := toPrefix(ip.Address)
 		if err != nil {
@@ -107,7 +95,14 @@ func (v *veth) create(netns string) error {
 	pair := &netlink.Veth{
 		LinkAttrs: attrs, PeerName: v.podName, PeerTxQLen: -1, PeerNamespace: netlink.NsFd(int(ns.Fd())),
 	}
-	if err := host.LinkAdd(pair); err != nil {
+	err = host.LinkAdd(pair)
+	if errors.Is(err, unix.EEXIST) {
+		// Left by an attempt of the same pod, whose namespace is still on its way out.
+		if err = deleteLink(v.hostName); err == nil {
+			err = host.LinkAdd(pair)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("make veth pair %s and %s: %w", v.hostName, v.podName, err)
 	}
 	if err := v.configureHost(host, pair.Index); err != nil {

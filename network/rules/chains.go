@@ -13,10 +13,10 @@ func guardRules() [][]expr.Any {
 		// iifname "gantry*" ip daddr 127.0.0.0/8 drop
 		// route_localnet, which published ports need on a pod's interface, would let the pod reach what listens on the
 		// host's loopback (CVE-2020-8558). Answers to the host's own connections are not yet translated back here.
-		rule(fromPod, v4.is(), v4.to(loopback4), drop),
+		rule(from(anyPod), v4.is(), v4.to(loopback4), drop),
 		// iifname "gantry*" fib saddr . iif oif missing drop
 		// A source address that is not routed to this interface is spoofed.
-		rule(fromPod, exprs(
+		rule(from(anyPod), exprs(
 			&expr.Fib{Register: reg(0), FlagSADDR: true, FlagIIF: true, ResultOIF: true},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: reg(0), Data: []byte{0, 0, 0, 0}},
 		), drop),
@@ -25,22 +25,17 @@ func guardRules() [][]expr.Any {
 
 // forwardRules see packets that the host routes: from a pod, to a pod, or neither.
 func forwardRules() [][]expr.Any {
-	rules := [][]expr.Any{
+	return [][]expr.Any{
 		// ct state established,related accept
 		rule(ctBits(expr.CtKeySTATE, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED, true), accept),
+		// iifname "gantryr*" oifname != "gantryr*" drop
+		rule(from(Restricted), notTo(Restricted), drop),
+		// iifname != "gantryr*" oifname "gantryr*" ct status ! dnat drop
+		rule(notFrom(Restricted), to(Restricted), notForwarded, drop),
+		// iifname != "gantry*" oifname "gantrym*" ct status ! dnat drop
+		// A neighbour that routes the pods' subnet to this host would reach ports that nobody has published.
+		rule(notFrom(anyPod), to(Masqueraded), notForwarded, drop),
 	}
-	for _, f := range []*family{v4, v6} {
-		rules = append(rules,
-			// ip saddr @restricted4 ip daddr != @restricted4 drop
-			rule(f.is(), f.source(f.restricted.Name, false), f.destination(f.restricted.Name, true), drop),
-			// ip daddr @restricted4 ip saddr != @restricted4 ct status ! dnat drop
-			rule(f.is(), f.destination(f.restricted.Name, false), f.source(f.restricted.Name, true), notForwarded, drop),
-			// iifname != "gantry*" ip daddr @masquerade4 ct status ! dnat drop
-			// A neighbour that routes the pods' subnet to this host would reach ports that nobody has published.
-			rule(notFromPod, f.is(), f.destination(f.masquerade.Name, false), notForwarded, drop),
-		)
-	}
-	return rules
 }
 
 // preroutingRules translate what comes from other hosts and from pods. 127.0.0.0/8 and ::1 are never to be reached
@@ -73,19 +68,20 @@ func portRules() [][]expr.Any {
 
 // postroutingRules give a source address under which the answer comes back to this host.
 func postroutingRules() [][]expr.Any {
-	// ip saddr 127.0.0.0/8 oifname "gantry*" masquerade: the host's own, to a published port on 127.0.0.1
-	rules := [][]expr.Any{rule(toPod, v4.is(), v4.from(loopback4), masquerade)}
+	rules := [][]expr.Any{
+		// oifname "gantry*" ip saddr 127.0.0.0/8 masquerade: the host's own, to a port published on 127.0.0.1
+		rule(to(anyPod), v4.is(), v4.from(loopback4), masquerade),
+		// iifname "gantrym*" oifname != "gantry*" masquerade (iifname in this hook since Linux 5.7)
+		rule(from(Masqueraded), notTo(anyPod), masquerade),
+		// oifname "gantryr*" ct status dnat masquerade: such a pod has no route but to its host
+		rule(to(Restricted), forwarded, masquerade),
+	}
 	for _, f := range []*family{v4, v6} {
 		second := *f.daddr
 		second.DestRegister = reg(f.words())
 		rules = append(rules,
 			// ip saddr . ip daddr @hairpin4 masquerade
-			rule(f.is(), exprs(f.saddr, &second, &expr.Lookup{SourceRegister: reg(0), SetName: f.hairpin.Name}), masquerade),
-			// oifname != "gantry*" ip saddr @masquerade4 masquerade
-			rule(notToPod, f.is(), f.source(f.masquerade.Name, false), masquerade),
-			// ip daddr @restricted4 ct status dnat masquerade: such a pod has no route but to its host
-			rule(f.is(), f.destination(f.restricted.Name, false), forwarded, masquerade),
-		)
+			rule(f.is(), exprs(f.saddr, &second, &expr.Lookup{SourceRegister: reg(0), SetName: f.hairpin.Name}), masquerade))
 	}
 	return rules
 }

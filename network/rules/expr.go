@@ -16,11 +16,6 @@ var (
 	ret        = exprs(&expr.Verdict{Kind: expr.VerdictReturn})
 	masquerade = exprs(&expr.Masq{})
 
-	fromPod    = linkName(expr.MetaKeyIIFNAME, expr.CmpOpEq)
-	notFromPod = linkName(expr.MetaKeyIIFNAME, expr.CmpOpNeq)
-	toPod      = linkName(expr.MetaKeyOIFNAME, expr.CmpOpEq)
-	notToPod   = linkName(expr.MetaKeyOIFNAME, expr.CmpOpNeq)
-
 	// IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h: the packet came to a published port.
 	forwarded    = ctBits(expr.CtKeySTATUS, 1<<5, true)
 	notForwarded = ctBits(expr.CtKeySTATUS, 1<<5, false)
@@ -34,9 +29,18 @@ func exprs(e ...expr.Any) []expr.Any { return e }
 // reg numbers the sixteen 32-bit registers, which makes concatenations of parts of any size simple.
 func reg(n uint32) uint32 { return unix.NFT_REG32_00 + n }
 
-// linkName compares an interface's name with gantry*: as many bytes as are given are compared.
-func linkName(key expr.MetaKey, op expr.CmpOp) []expr.Any {
-	return exprs(&expr.Meta{Key: key, Register: reg(0)}, &expr.Cmp{Op: op, Register: reg(0), Data: []byte(LinkPrefix)})
+// anyPod stands for all classes.
+const anyPod Class = ""
+
+// from and to ask whether a packet comes from a pod of that class, or goes to one.
+func from(c Class) []expr.Any    { return linkName(expr.MetaKeyIIFNAME, expr.CmpOpEq, c) }
+func notFrom(c Class) []expr.Any { return linkName(expr.MetaKeyIIFNAME, expr.CmpOpNeq, c) }
+func to(c Class) []expr.Any      { return linkName(expr.MetaKeyOIFNAME, expr.CmpOpEq, c) }
+func notTo(c Class) []expr.Any   { return linkName(expr.MetaKeyOIFNAME, expr.CmpOpNeq, c) }
+
+// linkName compares the beginning of an interface's name: as many bytes as are given.
+func linkName(key expr.MetaKey, op expr.CmpOp, c Class) []expr.Any {
+	return exprs(&expr.Meta{Key: key, Register: reg(0)}, &expr.Cmp{Op: op, Register: reg(0), Data: []byte(LinkPrefix + c)})
 }
 
 // ctBits asks whether one of the bits is set in what conntrack says of the packet, or that none is.
@@ -61,15 +65,6 @@ func (f *family) is() []expr.Any {
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg(0)},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: reg(0), Data: []byte{f.proto}},
 	)
-}
-
-// source and destination ask whether the address is in the set, or that it is not.
-func (f *family) source(set string, invert bool) []expr.Any {
-	return exprs(f.saddr, &expr.Lookup{SourceRegister: reg(0), SetName: set, Invert: invert})
-}
-
-func (f *family) destination(set string, invert bool) []expr.Any {
-	return exprs(f.daddr, &expr.Lookup{SourceRegister: reg(0), SetName: set, Invert: invert})
 }
 
 // from and to ask whether the address lies in p.

@@ -1,10 +1,10 @@
 // Package rules keeps gantry's nftables rules: masquerading, published ports, isolation.
 //
 // It knows one table, inet gantry, in the network namespace of the calling thread. Its chains never change while pods come
-// and go: a pod is an element of the table's sets and maps, so that neither the cost of adding one nor that of a packet
-// grows with their number. No other tool's table is read or written. The invariant is that the table is either absent
-// or whole, as it is made in one transaction, and that an element is only removed together with its value: what meanwhile
-// belongs to another pod stays.
+// and go: they know a pod by the class in its interface's name, and its published ports as elements of maps, so that neither
+// the cost of adding a pod nor that of a packet grows with their number. No other tool's table is read or written. The
+// invariant is that the table is either absent or whole, as it is made in one transaction, and that an element is only
+// removed together with its value: what meanwhile belongs to another pod stays.
 package rules
 
 import (
@@ -31,29 +31,34 @@ type Forward struct {
 	To       netip.AddrPort // of HostIP's family
 }
 
-// Elements is what one pod has in the table. Each address is the pod's own.
+// Elements is what a pod with published ports has in the table. Each address is the pod's own.
 type Elements struct {
-	Masquerade []netip.Addr // leaves for the outside as the host; reached from there by published ports only
-	Restricted []netip.Addr // reaches addresses of restricted networks and the host, nothing else
-	Hairpin    []netip.Addr // may come back to itself through its published ports
-	Forwards   []Forward
+	Hairpin  []netip.Addr // may come back to itself through its published ports
+	Forwards []Forward
 }
 
-// Add puts a pod's elements into the table, which it makes if needed. Idempotent; all or nothing. An error wraps
-// ErrPortTaken where one of the ports belongs to another pod.
+// Ensure makes the table if it is not there as this version of gantry has it. Idempotent.
+func Ensure() error {
+	found, err := current()
+	if err == nil && !found {
+		// No table, or one of an older gantry.
+		err = commit(create)
+	}
+	if err != nil {
+		return fmt.Errorf("make nftables table: %w", explain(err))
+	}
+	return nil
+}
+
+// Add puts a pod's elements into the table, which Ensure has made. Idempotent; all or nothing. An error wraps ErrPortTaken
+// where one of the ports belongs to another pod.
 func Add(e Elements) error {
 	err := commit(func(b *batch) { b.add(e) })
-	if errors.Is(err, unix.ENOENT) {
-		// No table, or one of an older gantry, or one that somebody flushed the sets out of.
-		if err = commit(create); err == nil {
-			err = commit(func(b *batch) { b.add(e) })
-		}
-	}
 	switch {
 	case clash(err):
 		return fmt.Errorf("publish port: %w", findTaken(e))
 	case err != nil:
-		return fmt.Errorf("add nftables elements: %w", explain(err))
+		return fmt.Errorf("add nftables elements: %w", err)
 	}
 	return nil
 }
@@ -129,20 +134,40 @@ type batch struct {
 
 // commit sends what fill puts into a batch as one transaction.
 func commit(fill func(*batch)) error {
-	conn, err := nftables.New()
+	return dial(func(conn *nftables.Conn) error {
+		b := &batch{conn: conn}
+		fill(b)
+		if b.err != nil {
+			return b.err
+		}
+		return conn.Flush()
+	})
+}
+
+// current says whether the table exists and is of this version.
+func current() (found bool, err error) {
+	err = dial(func(conn *nftables.Conn) error {
+		_, err := conn.GetSetByName(table, marker.Name)
+		return err
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// dial opens a socket for f. Closing it is not waited for: since Linux 5.18 the close of any nf_tables socket waits until
+// what any process has deleted is freed, an RCU grace period of some 10 ms.
+func dial(f func(*nftables.Conn) error) error {
+	conn, err := nftables.New(nftables.AsLasting())
 	if err != nil {
 		return err
 	}
-	b := &batch{conn: conn}
-	fill(b)
-	if b.err != nil {
-		return b.err
-	}
-	return conn.Flush()
+	defer func() { go func() { _ = conn.CloseLasting() }() }()
+	return f(conn)
 }
 
 func (b *batch) add(e Elements) {
-	b.elements(marker, nftables.SetElement{Key: markerKey}) // ENOENT unless the table is this version's
 	e.each(func(s *nftables.Set, el nftables.SetElement) { b.elements(s, el) })
 }
 
@@ -161,12 +186,6 @@ func (b *batch) elements(s *nftables.Set, el nftables.SetElement) {
 
 // each yields every element with the set that it belongs to.
 func (e Elements) each(yield func(*nftables.Set, nftables.SetElement)) {
-	for _, a := range e.Masquerade {
-		yield(familyOf(a).masquerade, nftables.SetElement{Key: a.AsSlice()})
-	}
-	for _, a := range e.Restricted {
-		yield(familyOf(a).restricted, nftables.SetElement{Key: a.AsSlice()})
-	}
 	for _, a := range e.Hairpin {
 		yield(familyOf(a).hairpin, nftables.SetElement{Key: append(a.AsSlice(), a.AsSlice()...)})
 	}

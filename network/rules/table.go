@@ -11,13 +11,21 @@ import (
 // LinkPrefix begins the name of every host-side interface of a pod; the chains know pods' interfaces by it.
 const LinkPrefix = "gantry"
 
+// Class follows LinkPrefix in the name of a pod's interface, and says what the chains do with its packets.
+type Class string
+
+const (
+	Masqueraded Class = "m" // leaves for the outside as the host; reached from there by published ports only
+	Restricted  Class = "r" // reaches restricted pods and the host, nothing else
+	Routed      Class = "p" // plain: goes out under its own address, and is reached at it
+)
+
 // The table and its sets are constants in all but Go's word.
 var (
 	table = &nftables.Table{Name: "gantry", Family: nftables.TableFamilyINet}
 
 	// marker exists in a table whose chains are of this version. Whoever changes the chains gives it a new name.
-	marker    = &nftables.Set{Table: table, ID: 1, Name: "version_1", KeyType: nftables.TypeMark}
-	markerKey = []byte{0, 0, 0, 1}
+	marker = &nftables.Set{Table: table, ID: 1, Name: "version_1", KeyType: nftables.TypeMark}
 
 	v4 = newFamily(10, "4", nftables.TypeIPAddr, unix.NFPROTO_IPV4, 12, 4)
 	v6 = newFamily(20, "6", nftables.TypeIP6Addr, unix.NFPROTO_IPV6, 8, 16)
@@ -28,8 +36,6 @@ type family struct {
 	proto        byte
 	saddr, daddr *expr.Payload
 
-	masquerade  *nftables.Set // addresses
-	restricted  *nftables.Set // addresses
 	hairpin     *nftables.Set // address . the same address
 	forwards    *nftables.Set // protocol . host address . host port : pod address . pod port
 	forwardsAny *nftables.Set // protocol . host port : pod address . pod port
@@ -50,8 +56,6 @@ func newFamily(id uint32, suffix string, addr nftables.SetDatatype, proto byte, 
 		proto:       proto,
 		saddr:       &expr.Payload{Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: size, DestRegister: reg(0)},
 		daddr:       &expr.Payload{Base: expr.PayloadBaseNetworkHeader, Offset: offset + size, Len: size, DestRegister: reg(0)},
-		masquerade:  set("masquerade", addr),
-		restricted:  set("restricted", addr),
 		hairpin:     set("hairpin", nftables.MustConcatSetType(addr, addr)),
 		forwards:    toMap(set("forwards", nftables.MustConcatSetType(l4, addr, svc))),
 		forwardsAny: toMap(set("forwards_any", nftables.MustConcatSetType(l4, svc))),
@@ -76,7 +80,7 @@ func create(b *batch) {
 	b.conn.AddTable(table)
 	sets := []*nftables.Set{marker}
 	for _, f := range []*family{v4, v6} {
-		sets = append(sets, f.masquerade, f.restricted, f.hairpin, f.forwards, f.forwardsAny)
+		sets = append(sets, f.hairpin, f.forwards, f.forwardsAny)
 	}
 	for _, s := range sets {
 		if err := b.conn.AddSet(s, nil); err != nil {
