@@ -4,48 +4,121 @@
 // net/http. It never trusts a byte whose digest and size it has not checked, never follows a URL that an image names,
 // and never sends credentials to a host that they are not for.
 //
-// Invariant: Fetch either commits a whole verified image, or leaves nothing but locked staging that GC sweeps.
+// Invariant: Fetch either commits a whole verified image, or leaves nothing but whole layers and unlocked staging,
+// which GC sweeps.
 package fetch
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/layer"
 )
 
-// Client fetches into Store. The zero value of everything else is the default.
+// ErrUnsupported: a kind of image that cannot be fetched yet.
+var ErrUnsupported = errors.New("not supported yet")
+
+// Client fetches into Store. The zero value of everything else is the default. It may be used by several goroutines.
 type Client struct {
 	Store *image.Store
-	// InsecureHTTP and InsecureTLS are --insecure-options=http and tls: plain http to any registry, certificates unchecked.
+	// InsecureHTTP and InsecureTLS are --insecure-options=http and tls: plain http where https is refused, and
+	// certificates unchecked, for every registry. Registries on loopback may always speak plain http.
 	InsecureHTTP, InsecureTLS bool
-	// ConfigDirs are searched for registries.d and auth.d, the later overriding the earlier.
+	// ConfigDirs are searched for registries.d and auth.d; later ones override earlier ones.
 	ConfigDirs []string
 	// Progress, if set, is called as bytes arrive, from several goroutines.
 	Progress func(Event)
+	// Stall is how long a registry may send nothing: 60 s.
+	Stall time.Duration
 }
 
-// Options of one Fetch.
+// Options of one Fetch. The zero value is the default.
 type Options struct {
 	// Platform "os/arch[/variant]"; default this machine's.
 	Platform string
 	// KeepBlobs keeps compressed layers as they came, for a bit-exact export.
 	KeepBlobs bool
+	// Limits on compressed data, Tar on what is inside.
+	Limits Limits
+	Tar    layer.Limits
 }
 
-// Event is a step of a fetch. A layer's events carry its digest, Done and Total in compressed bytes.
+// Event is a step of a fetch. A layer's events carry its digest, and Done and Total in bytes as transferred.
 type Event struct {
-	Ref    string
 	Digest digest.Digest // empty: the image as a whole
-	Status string        // "resolving", "downloading", "exists", "waiting", "done", "committing"
+	Status string        // resolving, downloading, exists, done, committing
 	Done   int64
 	Total  int64
 }
 
-// Fetch fetches, verifies and stores the image that ref names, and gives it that name. Images whose parts are in the
-// store already cost one request. It is idempotent; errors of callers' interest wrap the Err values of this package.
-func (c *Client) Fetch(_ context.Context, _ image.Ref, _ Options) (*image.Image, error) {
-	return nil, errors.New("not written yet")
+func (c *Client) event(e Event) {
+	if c.Progress != nil {
+		c.Progress(e)
+	}
+}
+
+// Fetch fetches, verifies and stores the image that ref names, and gives it that name. What the store has already is
+// not fetched again. It is idempotent. Errors that callers branch on: ErrVerify, ErrManifest, ErrPlatform, ErrLimit,
+// ErrUnsupported, ErrUnreachable, ErrRefused, image.ErrNotFound, and the kernel's own (ENOSPC).
+func (c *Client) Fetch(ctx context.Context, ref image.Ref, opts Options) (*image.Image, error) {
+	want, err := parsePlatform(opts.Platform)
+	if err != nil {
+		return nil, err
+	}
+	c.event(Event{Status: "resolving"})
+	var img *image.Image
+	err = c.withSource(ctx, ref, func(src source, from string) error {
+		r, err := c.resolve(ctx, src, want)
+		if err != nil {
+			return err
+		}
+		img, err = c.complete(ctx, src, r, ref, from, opts)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("fetch %s: %w", ref, err)
+	}
+	return img, nil
+}
+
+// maxRounds of fetching layers that a GC took away between two looks.
+const maxRounds = 3
+
+// complete fetches the layers of a resolved image and commits it.
+func (c *Client) complete(ctx context.Context, src source, r *resolved, ref image.Ref, from string, opts Options) (*image.Image, error) {
+	draft := image.Draft{Manifest: r.doc.raw, Config: r.config, Name: ref.String(), Source: from, Verified: "digest"}
+	for round := 1; ; round++ {
+		if err := c.fetchLayers(ctx, src, r, opts); err != nil {
+			return nil, err
+		}
+		c.event(Event{Status: "committing"})
+		img, err := c.Store.Commit(ctx, draft)
+		if !errors.Is(err, image.ErrLayersMissing) || round == maxRounds {
+			return img, err
+		}
+	}
+}
+
+// withSource opens what ref points to and calls use; for a registry with mirrors, until one of them serves.
+func (c *Client) withSource(ctx context.Context, ref image.Ref, use func(src source, from string) error) error {
+	switch ref.Kind {
+	case image.Registry:
+		return c.withRegistry(ctx, ref, use)
+	case image.OCILayout, image.OCIArchive, image.DockerArchive, image.File:
+		src, err := openLocal(ref)
+		if err != nil {
+			return err
+		}
+		defer src.close()
+		return use(src, ref.String())
+	case image.ACI:
+		return fmt.Errorf("%w: appc images (ACI)", ErrUnsupported)
+	default:
+		return fmt.Errorf("%w: an image ID names what is in the store already", image.ErrNotFound)
+	}
 }

@@ -1,0 +1,172 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/gantryrun/gantry/image"
+)
+
+// Errors of registries.
+var (
+	// ErrUnreachable: nobody answers there, or not the right one (DNS, TLS).
+	ErrUnreachable = errors.New("registry unreachable")
+	// ErrDenied: the registry wants (other) credentials.
+	ErrDenied = errors.New("registry denies access")
+)
+
+// registry is one repository of one registry, spoken to through ggcr's transport, which knows pings and tokens.
+type registry struct {
+	endpoint endpoint
+	ref      image.Ref
+	client   *http.Client
+	guard    *guard
+	stall    time.Duration
+}
+
+// dial connects: it finds out whether TLS is spoken and how the registry authenticates.
+func dial(ctx context.Context, e endpoint, ref image.Ref, auth authn.Authenticator, stall time.Duration) (*registry, error) {
+	g, err := newTransport(e, stall)
+	if err != nil {
+		return nil, err
+	}
+	var opts []name.Option
+	if e.plain() {
+		opts = append(opts, name.Insecure)
+	}
+	reg, err := name.NewRegistry(e.host, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("registry %q: %w", e.host, err)
+	}
+	rt, err := transport.NewWithContext(ctx, reg, auth, &retrier{g}, []string{reg.Repo(e.repository).Scope(transport.PullScope)})
+	if err != nil {
+		g.http.CloseIdleConnections()
+		return nil, explain(e, err)
+	}
+	e.host = reg.RegistryStr() // docker.io's servers have another name
+	return &registry{endpoint: e, ref: ref, client: newHTTPClient(rt), guard: g, stall: stall}, nil
+}
+
+func (r *registry) close() error {
+	r.guard.http.CloseIdleConnections()
+	return nil
+}
+
+func (r *registry) url(kind, id string) string {
+	return fmt.Sprintf("https://%s/v2/%s/%s/%s", r.endpoint.host, r.endpoint.repository, kind, id)
+}
+
+func (r *registry) root(ctx context.Context) ([]byte, string, error) {
+	if r.ref.Digest == "" {
+		return r.getManifest(ctx, r.ref.Tag)
+	}
+	raw, mediaType, err := r.getManifest(ctx, r.ref.Digest.String())
+	if err != nil {
+		return nil, "", err
+	}
+	if got := digest.FromBytes(raw); got != r.ref.Digest {
+		return nil, "", fmt.Errorf("%w: manifest has digest %s, expected %s", ErrVerify, got, r.ref.Digest)
+	}
+	return raw, mediaType, nil
+}
+
+func (r *registry) manifest(ctx context.Context, desc ocispec.Descriptor) ([]byte, string, error) {
+	return r.getManifest(ctx, desc.Digest.String())
+}
+
+func (r *registry) getManifest(ctx context.Context, id string) ([]byte, string, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url("manifests", id), nil)
+	if err != nil {
+		return nil, "", err
+	}
+	req.Header.Set("Accept", strings.Join(manifestTypes, ", "))
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return nil, "", explain(r.endpoint, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, "", explain(r.endpoint, transport.CheckError(resp, http.StatusOK))
+	}
+	raw, err := io.ReadAll(newStallReader(ctx, resp.Body, r.stall, cancel)) // bounded by the guard
+	if err != nil {
+		return nil, "", fmt.Errorf("manifest %s: %w", id, err)
+	}
+	return raw, resp.Header.Get("Content-Type"), nil
+}
+
+func (r *registry) blob(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
+	b := &blobReader{ctx: ctx, registry: r, desc: desc}
+	if err := b.open(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// explain makes one line of what a registry, or the way to it, says. Text of foreign origin is quoted.
+func explain(e endpoint, err error) error {
+	var status *transport.Error
+	var dns *net.DNSError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &status):
+		return explainStatus(e, status)
+	case errors.Is(err, errForbidden), errors.Is(err, ErrLimit), errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%w: %s: connection refused", ErrUnreachable, e.host)
+	case errors.As(err, &dns):
+		return fmt.Errorf("%w: %s: %s", ErrUnreachable, e.host, dns.Err)
+	}
+	return fmt.Errorf("%w: %s: %s", ErrUnreachable, e.host, oneLine(err.Error()))
+}
+
+func explainStatus(e endpoint, status *transport.Error) error {
+	said := ""
+	if len(status.Errors) > 0 {
+		said = fmt.Sprintf(": it says %s", oneLine(string(status.Errors[0].Code)+": "+status.Errors[0].Message))
+	}
+	switch status.StatusCode {
+	case http.StatusNotFound:
+		return fmt.Errorf("%w: registry %s has no such %s%s", image.ErrNotFound, e.host, kindOf(status.Request), said)
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Errorf("%w: %s: status %d%s", ErrDenied, e.host, status.StatusCode, said)
+	default:
+		return fmt.Errorf("%w: %s: status %d%s", ErrUnreachable, e.host, status.StatusCode, said)
+	}
+}
+
+func kindOf(req *http.Request) string {
+	if req != nil && strings.Contains(req.URL.Path, "/blobs/") {
+		return "blob"
+	}
+	return "image"
+}
+
+// oneLine quotes text unless it is short, printable and of one line.
+func oneLine(s string) string {
+	const most = 300
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	if q := fmt.Sprintf("%q", s); strings.ContainsAny(q, `\`) {
+		return q
+	}
+	return s
+}

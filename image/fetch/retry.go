@@ -1,0 +1,70 @@
+package fetch
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// Retries of one request before its body flows. A registry that is busy says so with 429 or 503, and often when to
+// come back; we believe it up to a limit.
+const (
+	maxTries      = 4
+	firstBackoff  = 250 * time.Millisecond
+	maxRetryAfter = 20 * time.Second
+)
+
+// retrier repeats requests that failed for reasons that pass.
+type retrier struct {
+	inner http.RoundTripper
+}
+
+func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
+	backoff := firstBackoff
+	for try := 1; ; try++ {
+		resp, err := r.inner.RoundTrip(req)
+		pause, again := retryable(resp, err)
+		if !again || try == maxTries || req.Method != http.MethodGet || req.Context().Err() != nil {
+			return resp, err
+		}
+		if resp != nil {
+			resp.Body.Close()
+		}
+		if pause == 0 {
+			pause = backoff
+		}
+		backoff *= 2
+		if err := wait(req.Context(), min(pause, maxRetryAfter)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// retryable says whether trying again may help, and the pause that the server asks for, if it does.
+func retryable(resp *http.Response, err error) (pause time.Duration, again bool) {
+	if err != nil {
+		// A connection that broke, often an idle one that the server had closed. Nobody there is an answer.
+		return 0, errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+			errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	}
+	switch resp.StatusCode {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout,
+		http.StatusInternalServerError, http.StatusRequestTimeout:
+		return retryAfter(resp.Header.Get("Retry-After"), time.Now()), true
+	}
+	return 0, false
+}
+
+// retryAfter reads seconds or a date (RFC 9110, 10.2.3); 0 if it is neither.
+func retryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil && at.After(now) {
+		return at.Sub(now)
+	}
+	return 0
+}
