@@ -1,0 +1,113 @@
+// Command bench measures gantry beside its peers, on this machine, in one loop: what an operator waits for, and
+// what a running pod costs. `make bench-peers` builds and installs what it needs and writes docs/performance.md.
+//
+// Runs are interleaved (one of each contender, then the next round), and the table shows medians and ratios: only
+// ratios measured in one run count. Everything happens in a box (package box) with a high CPU share, data on a file
+// system that is new for each fetch, and nothing is left.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/tests/box"
+	"github.com/gantryrun/gantry/tests/testimages"
+)
+
+// settings are what the command line says.
+type settings struct {
+	bin, cache, out string
+	rounds          int // of runs; a fetch is measured a fifth as often, at least three times
+	pods            int // that run at once for the memory figure
+	only            string
+}
+
+func main() {
+	if code, isInit := box.Init(); isInit {
+		os.Exit(code)
+	}
+	var s settings
+	flag.StringVar(&s.bin, "bin", "bin", "directory of gantry's programs")
+	flag.StringVar(&s.cache, "cache", testimages.Cache(), "directory of the built images")
+	flag.StringVar(&s.out, "o", "", "file for the table (default: standard output)")
+	flag.IntVar(&s.rounds, "n", 20, "rounds")
+	flag.IntVar(&s.pods, "pods", 50, "pods that run at once for the memory figure")
+	flag.StringVar(&s.only, "only", "", "measure only the cases whose names contain this")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	if err := run(ctx, s); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// run goes into a box and measures there; the report is written outside of it.
+func run(ctx context.Context, s settings) error {
+	if box.Inside() {
+		return measure(ctx, s)
+	}
+	report, err := os.CreateTemp("", "bench-*.md")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(report.Name())
+	report.Close()
+	if s.bin, err = filepath.Abs(s.bin); err != nil {
+		return err
+	}
+	args := []string{
+		"-bin=" + s.bin, "-cache=" + s.cache, "-o=" + report.Name(), fmt.Sprintf("-n=%d", s.rounds), fmt.Sprintf("-pods=%d", s.pods), "-only=" + s.only,
+	}
+	if err := box.Run(ctx, os.Stderr, args, nil); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(report.Name())
+	if err != nil {
+		return err
+	}
+	if s.out == "" {
+		_, err = os.Stdout.Write(text)
+		return err
+	}
+	return os.WriteFile(s.out, text, 0o644)
+}
+
+// measure runs every case in the box and writes the report.
+func measure(ctx context.Context, s settings) error {
+	// A v1 cpu cgroup beside others gets what its shares say; where there is none, the machine should be idle.
+	_ = os.WriteFile("/sys/fs/cgroup/cpu/cpu.shares", []byte("262144"), 0)
+	work, err := os.MkdirTemp("", "gantry-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	b := &bench{settings: s, work: work}
+	if err := b.prepare(ctx); err != nil {
+		return err
+	}
+	defer b.registry.Close()
+	var rows []row
+	for _, c := range cases {
+		if !strings.Contains(c.name, s.only) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "bench: %s\n", c.name)
+		r, err := c.measure(ctx, b)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		for _, line := range r.lines {
+			fmt.Fprintf(os.Stderr, "bench:   %-28s %s\n", line.who, r.format(line.value))
+		}
+		rows = append(rows, r)
+	}
+	return os.WriteFile(s.out, []byte(report(rows, s)), 0o644)
+}
