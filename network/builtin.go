@@ -59,11 +59,8 @@ func (x *pluginExec) runBuiltin(ctx context.Context, name string, stdin []byte, 
 	default:
 		err = fmt.Errorf("command %s is not supported", c.command)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("plugin %s: %w", name, err)
-	}
-	if result == nil {
-		return nil, nil
+	if err != nil || result == nil {
+		return nil, err
 	}
 	return c.print(result)
 }

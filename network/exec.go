@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -48,7 +47,7 @@ func (x *pluginExec) FindInPath(plugin string, dirs []string) (string, error) {
 	}
 	path, err := invoke.FindInPath(plugin, dirs)
 	if err != nil {
-		return "", fmt.Errorf("plugin %q is not in %s", plugin, strings.Join(dirs, ", "))
+		return "", fmt.Errorf("plugin %q is not in %q", plugin, dirs)
 	}
 	return path, nil
 }
@@ -69,51 +68,50 @@ func (x *pluginExec) ExecPlugin(ctx context.Context, path string, stdin []byte, 
 	// A grandchild that left the group may hold the pipes open; its output is not waited for.
 	c.WaitDelay = time.Second
 	err := c.Run()
-	if cause := ctx.Err(); cause != nil {
-		if errors.Is(cause, context.DeadlineExceeded) {
-			return nil, fmt.Errorf("plugin %s was killed after %s", filepath.Base(path), x.host.timeout())
-		}
-		return nil, fmt.Errorf("plugin %s was killed: %w", filepath.Base(path), cause)
-	}
-	if err != nil {
-		return nil, pluginError(filepath.Base(path), err, stdout.Bytes(), stderr.Bytes())
-	}
-	if stdout.over {
-		return nil, fmt.Errorf("plugin %s printed more than %d bytes", filepath.Base(path), maxPluginOutput)
+	switch cause := ctx.Err(); {
+	case errors.Is(cause, context.DeadlineExceeded):
+		return nil, fmt.Errorf("killed after %s", x.host.timeout())
+	case cause != nil:
+		return nil, fmt.Errorf("killed: %w", cause)
+	case stdout.over:
+		return nil, fmt.Errorf("printed more than %d bytes", maxPluginOutput)
+	case err != nil:
+		return nil, pluginError(err, stdout.Bytes(), stderr.Bytes())
 	}
 	return stdout.Bytes(), nil
 }
 
 // pluginError makes one line of what a failed plugin printed: the error object of the CNI specification on stdout, else
 // whatever is there.
-func pluginError(name string, err error, stdout, stderr []byte) error {
+func pluginError(err error, stdout, stderr []byte) error {
 	var e types.Error
 	if jerr := json.Unmarshal(stdout, &e); jerr == nil && e.Msg != "" {
-		return fmt.Errorf("plugin %s: %w", name, &e)
+		return &e
 	}
 	out := bytes.TrimSpace(stderr)
 	if len(out) == 0 {
 		out = bytes.TrimSpace(stdout)
 	}
 	if len(out) == 0 {
-		return fmt.Errorf("plugin %s: %w", name, err)
+		return err
 	}
 	const most = 300
-	return fmt.Errorf("plugin %s: %w: %.*q", name, err, most, out)
+	return fmt.Errorf("%w: %.*q", err, most, out)
 }
 
-// limitedBuffer keeps the first maxPluginOutput bytes and swallows the rest, so that a plugin that never stops to print
-// neither fills memory nor blocks.
+// limitedBuffer takes maxPluginOutput bytes and then no more, so that a plugin that never stops to print fills no memory:
+// its next write fails.
 type limitedBuffer struct {
-	bytes.Buffer
+	buf  bytes.Buffer // not embedded: its ReadFrom knows no limit
 	over bool
 }
 
 func (b *limitedBuffer) Write(p []byte) (int, error) {
-	if room := maxPluginOutput - b.Len(); len(p) > room {
+	if b.buf.Len()+len(p) > maxPluginOutput {
 		b.over = true
-		b.Buffer.Write(p[:room])
-		return len(p), nil
+		return 0, errors.New("too much output")
 	}
-	return b.Buffer.Write(p)
+	return b.buf.Write(p)
 }
+
+func (b *limitedBuffer) Bytes() []byte { return b.buf.Bytes() }

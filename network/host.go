@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/containernetworking/cni/pkg/utils"
 
 	"github.com/gantryrun/gantry/network/conf"
 )
@@ -70,26 +72,6 @@ func (h *Host) Attach(ctx context.Context, a Attachment, netns string) (Result, 
 	return Result{}, errors.Join(err, h.detach(undo, a, list, netns, true))
 }
 
-// Detach runs DEL of the attachment's chain. It is idempotent and needs nothing of what Attach needed: netns may be empty,
-// then only what lies outside the namespace is removed. With the namespace at hand, the built-in plugins leave the
-// removal of the veth pair to its end, which the kernel does by itself and nobody waits for.
-func (h *Host) Detach(ctx context.Context, a Attachment, netns string) error {
-	list, err := a.list()
-	if err != nil {
-		return err
-	}
-	return h.detach(ctx, a, list, netns, netns == "")
-}
-
-func (h *Host) detach(ctx context.Context, a Attachment, list *libcni.NetworkConfigList, netns string, links bool) error {
-	x := &pluginExec{host: h, list: list, links: links}
-	err := h.cni(x).DelNetworkList(ctx, list, a.runtimeConf(netns))
-	if err != nil {
-		return fmt.Errorf("detach from network %q: %w", a.Network, err)
-	}
-	return nil
-}
-
 // list parses the frozen conflist, and checks that it is the one of the network that the attachment names.
 func (a Attachment) list() (*libcni.NetworkConfigList, error) {
 	l, err := libcni.NetworkConfFromBytes(a.Conflist)
@@ -101,6 +83,14 @@ func (a Attachment) list() (*libcni.NetworkConfigList, error) {
 	}
 	if len(l.Plugins) == 0 {
 		return nil, fmt.Errorf("read conflist of network %q: no plugins", a.Network)
+	}
+	// All three become parts of paths.
+	for _, invalid := range []*types.Error{
+		utils.ValidateNetworkName(a.Network), utils.ValidateContainerID(a.PodID), utils.ValidateInterfaceName(a.IfName),
+	} {
+		if invalid != nil {
+			return nil, fmt.Errorf("network %q of pod %q: %w", a.Network, a.PodID, invalid)
+		}
 	}
 	return l, nil
 }
@@ -152,8 +142,11 @@ func portMappings(ports []conf.PortMapping) []portMapping {
 }
 
 func (h *Host) cni(x *pluginExec) *libcni.CNIConfig {
-	return libcni.NewCNIConfigWithCacheDir(h.PluginDirs, filepath.Join(h.runDir(), "cni"), x)
+	return libcni.NewCNIConfigWithCacheDir(h.PluginDirs, h.resultDir(), x)
 }
+
+// resultDir is where libcni keeps the result of each ADD, for DEL to have as prevResult. A DEL without it works too.
+func (h *Host) resultDir() string { return filepath.Join(h.runDir(), "cni") }
 
 func (h *Host) runDir() string {
 	if h.RunDir == "" {

@@ -48,16 +48,15 @@ func (c *call) runIPAM(ctx context.Context, ipamType string) (*types100.Result, 
 		return c.leasesAdd()
 	}
 	out, err := c.exec.ExecPlugin(ctx, path, c.stdin, c.environ)
-	if err != nil || c.command == "DEL" {
-		return nil, err
+	if err != nil {
+		return nil, fmt.Errorf("ipam plugin %s: %w", ipamType, err)
 	}
-	var version types.PluginConf
-	if err := json.Unmarshal(out, &version); err != nil {
-		return nil, fmt.Errorf("plugin %s: read result: %w", ipamType, err)
+	if c.command == "DEL" {
+		return nil, nil
 	}
 	r, err := types100.NewResult(out)
 	if err != nil {
-		return nil, fmt.Errorf("plugin %s: read result: %w", ipamType, err)
+		return nil, fmt.Errorf("ipam plugin %s: read result: %w", ipamType, err)
 	}
 	return types100.GetResult(r)
 }

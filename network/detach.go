@@ -1,0 +1,80 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
+	"github.com/containernetworking/cni/pkg/version"
+)
+
+// Detach runs DEL of the attachment's chain. It is idempotent and needs nothing of what Attach needed: netns may be empty,
+// then only what lies outside the namespace is removed. With the namespace at hand, the built-in plugins leave the
+// removal of the veth pair to its end, which the kernel does by itself and nobody waits for.
+func (h *Host) Detach(ctx context.Context, a Attachment, netns string) error {
+	list, err := a.list()
+	if err != nil {
+		return err
+	}
+	return h.detach(ctx, a, list, netns, netns == "")
+}
+
+// detach runs DEL of every plugin, the last first. libcni would stop at the first that fails, and leave what the others
+// have made for as long as that one does; links says whether built-in plugins delete the veth pair and wait for it.
+func (h *Host) detach(ctx context.Context, a Attachment, list *libcni.NetworkConfigList, netns string, links bool) error {
+	x := &pluginExec{host: h, list: list, links: links}
+	rt := a.runtimeConf(netns)
+	inject := map[string]any{"name": list.Name, "cniVersion": list.CNIVersion}
+	if knows, err := version.GreaterThanOrEqualTo(list.CNIVersion, "0.4.0"); err == nil && knows {
+		// A damaged file is as good as none.
+		if prev, err := h.cni(x).GetNetworkListCachedResult(list, rt); err == nil && prev != nil {
+			inject["prevResult"] = prev
+		}
+	}
+	var errs []error
+	for _, p := range slices.Backward(list.Plugins) {
+		if err := x.del(ctx, p, inject, rt); err != nil {
+			errs = append(errs, fmt.Errorf("detach from network %q: plugin %s: %w", a.Network, p.Network.Type, err))
+		}
+	}
+	if errs != nil {
+		return errors.Join(errs...)
+	}
+	result := filepath.Join(h.resultDir(), "results", fmt.Sprintf("%s-%s-%s", list.Name, a.PodID, a.IfName))
+	if err := os.Remove(result); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("detach from network %q: %w", a.Network, err)
+	}
+	return nil
+}
+
+// del runs DEL of one plugin.
+func (x *pluginExec) del(ctx context.Context, p *libcni.PluginConfig, inject map[string]any, rt *libcni.RuntimeConf) error {
+	path, err := x.FindInPath(p.Network.Type, x.host.PluginDirs)
+	if err != nil {
+		return err
+	}
+	runtimeConfig := map[string]any{}
+	for capability, data := range rt.CapabilityArgs {
+		if p.Network.Capabilities[capability] {
+			runtimeConfig[capability] = data
+		}
+	}
+	conf, err := libcni.InjectConf(p, inject)
+	if err == nil && len(runtimeConfig) > 0 {
+		conf, err = libcni.InjectConf(conf, map[string]any{"runtimeConfig": runtimeConfig})
+	}
+	if err != nil {
+		return err
+	}
+	return invoke.ExecPluginWithoutResult(ctx, path, conf.Bytes, &invoke.Args{
+		Command: "DEL", ContainerID: rt.ContainerID, NetNS: rt.NetNS, IfName: rt.IfName, PluginArgs: rt.Args,
+		Path: strings.Join(x.host.PluginDirs, string(os.PathListSeparator)),
+	}, x)
+}
