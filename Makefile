@@ -60,7 +60,7 @@ demo-image:
 	$(CC) -static -Os -s -Wall -Wextra -o $(BIN)/demo-web tests/demo/web/web.c
 	$(GO) run ./tests/demo/mkimage -o tests/demo/image/demo.oci.tar $(BIN)/demo-web
 
-test: test-deps all test-images-small
+test: test-deps all demo-image test-images-small
 	$(GO) test -timeout 20m ./...
 
 test-images:

@@ -16,9 +16,8 @@ import (
 // bench is what the cases share: directories, a registry, the peers' set-up.
 type bench struct {
 	settings
-	work     string
 	registry *testimages.Registry
-	crunBox  *thread // where crun is started from
+	crunBox  *thread // where crun, and podman because of it, are started from
 }
 
 func (b *bench) prepare(ctx context.Context) error {
@@ -60,7 +59,7 @@ func (b *bench) podmanArgs(root string, args ...string) []string {
 }
 
 func (b *bench) podman(ctx context.Context, args ...string) error {
-	return command(ctx, b.podmanArgs(filepath.Join(b.work, "podman"), args...)...)
+	return b.crunBox.do(func() error { return command(ctx, b.podmanArgs(filepath.Join(b.work, "podman"), args...)...) })
 }
 
 // command runs a program; its output is part of the error only.

@@ -27,6 +27,7 @@ type settings struct {
 	rounds          int // of runs; a fetch is measured a fifth as often, at least three times
 	pods            int // that run at once for the memory figure
 	only            string
+	work            string // set by the outer process, which also removes it: in the box, mounts may keep it busy
 }
 
 func main() {
@@ -40,6 +41,7 @@ func main() {
 	flag.IntVar(&s.rounds, "n", 20, "rounds")
 	flag.IntVar(&s.pods, "pods", 50, "pods that run at once for the memory figure")
 	flag.StringVar(&s.only, "only", "", "measure only the cases whose names contain this")
+	flag.StringVar(&s.work, "work", "", "(for the program itself)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
@@ -54,22 +56,22 @@ func run(ctx context.Context, s settings) error {
 	if box.Inside() {
 		return measure(ctx, s)
 	}
-	report, err := os.CreateTemp("", "bench-*.md")
-	if err != nil {
+	var err error
+	if s.work, err = os.MkdirTemp("", "gantry-bench-"); err != nil {
 		return err
 	}
-	defer os.Remove(report.Name())
-	report.Close()
+	defer os.RemoveAll(s.work)
+	report := filepath.Join(s.work, "report.md")
 	if s.bin, err = filepath.Abs(s.bin); err != nil {
 		return err
 	}
 	args := []string{
-		"-bin=" + s.bin, "-cache=" + s.cache, "-o=" + report.Name(), fmt.Sprintf("-n=%d", s.rounds), fmt.Sprintf("-pods=%d", s.pods), "-only=" + s.only,
+		"-bin=" + s.bin, "-cache=" + s.cache, "-work=" + s.work, "-o=" + report, fmt.Sprintf("-n=%d", s.rounds), fmt.Sprintf("-pods=%d", s.pods), "-only=" + s.only,
 	}
 	if err := box.Run(ctx, os.Stderr, args, nil); err != nil {
 		return err
 	}
-	text, err := os.ReadFile(report.Name())
+	text, err := os.ReadFile(report)
 	if err != nil {
 		return err
 	}
@@ -84,12 +86,7 @@ func run(ctx context.Context, s settings) error {
 func measure(ctx context.Context, s settings) error {
 	// A v1 cpu cgroup beside others gets what its shares say; where there is none, the machine should be idle.
 	_ = os.WriteFile("/sys/fs/cgroup/cpu/cpu.shares", []byte("262144"), 0)
-	work, err := os.MkdirTemp("", "gantry-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(work)
-	b := &bench{settings: s, work: work}
+	b := &bench{settings: s}
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func machine() string {
 	for _, l := range [][2]string{
 		{"cores", fmt.Sprint(runtime.NumCPU())},
 		{"memory", memTotal()},
-		{"kernel", unix.ByteSliceToString(u.Release[:])},
+		{"kernel", number.FindString(unix.ByteSliceToString(u.Release[:]))},
 		{"peers", strings.Join([]string{version("runc"), version("crun"), version("podman")}, ", ")},
 	} {
 		fmt.Fprintf(&out, "| %s | %s |\n", l[0], l[1])
