@@ -87,7 +87,10 @@ func parse(s string) (Ref, error) {
 	if m := idPattern.FindStringSubmatch(s); m != nil {
 		return parseID(m[1]+m[3], m[2]+m[4])
 	}
-	scheme, rest, _ := strings.Cut(s, ":")
+	scheme, rest, ok := strings.Cut(s, ":")
+	if !ok {
+		scheme = ""
+	}
 	switch scheme {
 	case "docker":
 		if name, ok := strings.CutPrefix(rest, "//"); ok {

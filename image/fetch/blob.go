@@ -30,9 +30,9 @@ const (
 //
 // What it reads is verified by its user; it only sees to it that no more than twice the blob is ever transferred.
 type blobReader struct {
-	ctx      context.Context
-	registry *registry
-	desc     ocispec.Descriptor
+	ctx  context.Context
+	repo *repository
+	desc ocispec.Descriptor
 
 	body     io.ReadCloser
 	n        int64 // bytes handed out
@@ -67,7 +67,7 @@ func (b *blobReader) Close() error { return b.body.Close() }
 // open begins at byte n.
 func (b *blobReader) open() error {
 	ctx, cancel := context.WithCancelCause(context.WithValue(b.ctx, blobKey{}, true))
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.registry.url("blobs", b.desc.Digest.String()), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.repo.url("blobs", b.desc.Digest.String()), nil)
 	if err != nil {
 		cancel(nil)
 		return err
@@ -75,12 +75,12 @@ func (b *blobReader) open() error {
 	if b.n > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", b.n))
 	}
-	resp, err := b.registry.client.Do(req)
+	resp, err := b.repo.client.Do(req)
 	if err != nil {
 		cancel(nil)
-		return explain(b.registry.endpoint, err)
+		return explain(b.repo.endpoint, err)
 	}
-	b.body = newStallReader(ctx, resp.Body, b.registry.stall, cancel)
+	b.body = newStallReader(ctx, resp.Body, b.repo.stall, cancel)
 	if err := b.accept(resp); err != nil {
 		b.body.Close()
 		return err
@@ -103,7 +103,7 @@ func (b *blobReader) accept(resp *http.Response) error {
 		}
 		return nil
 	}
-	return explain(b.registry.endpoint, transport.CheckError(resp, http.StatusOK))
+	return explain(b.repo.endpoint, transport.CheckError(resp, http.StatusOK))
 }
 
 // skip drops what we have already, from a registry that does not know ranges.

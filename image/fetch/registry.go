@@ -28,8 +28,8 @@ var (
 	ErrDenied = errors.New("registry denies access")
 )
 
-// registry is one repository of one registry, spoken to through ggcr's transport, which knows pings and tokens.
-type registry struct {
+// repository is one of a registry, spoken to through ggcr's transport, which knows pings and tokens.
+type repository struct {
 	endpoint endpoint
 	ref      image.Ref
 	client   *http.Client
@@ -38,7 +38,7 @@ type registry struct {
 }
 
 // dial connects: it finds out whether TLS is spoken and how the registry authenticates.
-func dial(ctx context.Context, e endpoint, ref image.Ref, auth authn.Authenticator, stall time.Duration) (*registry, error) {
+func dial(ctx context.Context, e endpoint, ref image.Ref, auth authn.Authenticator, stall time.Duration) (*repository, error) {
 	g, err := newTransport(e, stall)
 	if err != nil {
 		return nil, err
@@ -57,19 +57,19 @@ func dial(ctx context.Context, e endpoint, ref image.Ref, auth authn.Authenticat
 		return nil, explain(e, err)
 	}
 	e.host = reg.RegistryStr() // docker.io's servers have another name
-	return &registry{endpoint: e, ref: ref, client: newHTTPClient(rt), guard: g, stall: stall}, nil
+	return &repository{endpoint: e, ref: ref, client: newHTTPClient(rt), guard: g, stall: stall}, nil
 }
 
-func (r *registry) close() error {
+func (r *repository) close() error {
 	r.guard.http.CloseIdleConnections()
 	return nil
 }
 
-func (r *registry) url(kind, id string) string {
+func (r *repository) url(kind, id string) string {
 	return fmt.Sprintf("https://%s/v2/%s/%s/%s", r.endpoint.host, r.endpoint.repository, kind, id)
 }
 
-func (r *registry) root(ctx context.Context) ([]byte, string, error) {
+func (r *repository) root(ctx context.Context) ([]byte, string, error) {
 	if r.ref.Digest == "" {
 		return r.getManifest(ctx, r.ref.Tag)
 	}
@@ -83,11 +83,11 @@ func (r *registry) root(ctx context.Context) ([]byte, string, error) {
 	return raw, mediaType, nil
 }
 
-func (r *registry) manifest(ctx context.Context, desc ocispec.Descriptor) ([]byte, string, error) {
+func (r *repository) manifest(ctx context.Context, desc ocispec.Descriptor) ([]byte, string, error) {
 	return r.getManifest(ctx, desc.Digest.String())
 }
 
-func (r *registry) getManifest(ctx context.Context, id string) ([]byte, string, error) {
+func (r *repository) getManifest(ctx context.Context, id string) ([]byte, string, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url("manifests", id), nil)
@@ -110,8 +110,8 @@ func (r *registry) getManifest(ctx context.Context, id string) ([]byte, string, 
 	return raw, resp.Header.Get("Content-Type"), nil
 }
 
-func (r *registry) blob(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
-	b := &blobReader{ctx: ctx, registry: r, desc: desc}
+func (r *repository) blob(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
+	b := &blobReader{ctx: ctx, repo: r, desc: desc}
 	if err := b.open(); err != nil {
 		return nil, err
 	}
