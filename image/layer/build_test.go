@@ -160,3 +160,9 @@ func longBlocks(typeflag byte, body string) []byte {
 func raw(pieces ...[]byte) []byte {
 	return append(bytes.Join(pieces, nil), make([]byte, 2*blockSize)...)
 }
+
+// withType changes the type flag of a header.
+func withType(b []byte, typeflag byte) []byte {
+	b[fieldType] = typeflag
+	return sum(b)
+}

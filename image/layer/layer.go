@@ -18,7 +18,7 @@
 //   - Missing parents are directories 0755, root:root, of 1970. A directory entry over a directory replaces its attributes and keeps its
 //     children. Anything else replaces what was there, and a link in the last place is replaced, never followed.
 //   - A hard link shares the inode of what is there at that moment, in this or a lower layer; its own attributes are ignored. A target
-//     that is missing or a directory is an error; a link to itself changes nothing.
+//     that is missing, a directory, or what the link itself replaces is an error.
 //   - A whiteout removes what lower layers put there, and spares what its own layer has put there before.
 package layer
 

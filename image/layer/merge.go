@@ -128,11 +128,8 @@ func (m *merger) putLink(dir *node, base string, e *entry) error {
 		return fmt.Errorf("%w: target %q of hard link is missing", ErrInvalid, shorten(e.link))
 	case target.inode.IsDir():
 		return fmt.Errorf("%w: target %q of hard link is a directory", ErrInvalid, shorten(e.link))
-	case target == dir.kids[base]:
-		m.touch(target)
-		return nil
 	case within(target, dir.kids[base]):
-		return fmt.Errorf("%w: hard link replaces the directory of its target %q", ErrInvalid, shorten(e.link))
+		return fmt.Errorf("%w: hard link replaces its target %q", ErrInvalid, shorten(e.link))
 	}
 	n, err := m.add(dir, base, target.inode)
 	if err == nil {
@@ -141,7 +138,7 @@ func (m *merger) putLink(dir *node, base string, e *entry) error {
 	return err
 }
 
-// within reports whether n lies below dir, which may be nil.
+// within reports whether n is dir, which may be nil, or lies below it.
 func within(n, dir *node) bool {
 	for ; n != nil && dir != nil; n = n.parent {
 		if n == dir {
