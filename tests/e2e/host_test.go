@@ -89,10 +89,7 @@ func await(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-var (
-	addressOf = regexp.MustCompile(`ip4=([0-9.]+)`)
-	pidOf     = regexp.MustCompile(`(?m)^pid=(\d+)$`)
-)
+var addressOf = regexp.MustCompile(`ip4=([0-9.]+)`)
 
 // field takes the first group of re out of the pod's status.
 func (h *host) field(t *testing.T, pod string, re *regexp.Regexp) string {
