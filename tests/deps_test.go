@@ -54,3 +54,33 @@ func golden(t *testing.T, file, got string) {
 		t.Errorf("%s (-want +got), rewrite with -update if this is meant:\n%s", file, diff)
 	}
 }
+
+// TestLicences checks that docs/dependencies.md names every module that a program links.
+func TestLicences(t *testing.T) {
+	text, err := os.ReadFile("../docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("testdata/deps/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no lists of dependencies: %v", err)
+	}
+	for _, file := range files {
+		list, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(list)) {
+			module, _, _ := strings.Cut(line, " ")
+			// github.com/moby/sys/user is a part of github.com/moby/sys; golang.org/x/net is listed as x/net
+			short := strings.TrimPrefix(module, "golang.org/")
+			if parts := strings.Split(module, "/"); len(parts) > 3 {
+				short = strings.Join(parts[:3], "/")
+			}
+			base := module[strings.LastIndex(module, "/")+1:]
+			if !strings.Contains(string(text), short) && !strings.Contains(string(text), ", "+base) {
+				t.Errorf("docs/dependencies.md does not name %s, and its licence", module)
+			}
+		}
+	}
+}
