@@ -50,11 +50,11 @@ func (i *Image) Name() string {
 	return i.ID.String()
 }
 
-// chainID folds diffIDs as image-spec's config.md says. Of no layers it is the digest of nothing, so that an empty
-// image has a directory like any other.
+// chainID folds diffIDs as image-spec's config.md says. An image of no layers, of which the spec does not speak, has a
+// tree like any other, under a name that no layers give.
 func chainID(diffIDs []digest.Digest) digest.Digest {
 	if len(diffIDs) == 0 {
-		return digest.FromBytes(nil)
+		return digest.FromString("no layers")
 	}
 	chain := diffIDs[0]
 	for _, d := range diffIDs[1:] {
