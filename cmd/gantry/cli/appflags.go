@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/runtime"
+	"github.com/gantryrun/gantry/runtime/bundle"
+)
+
+// appOptions are the flags after an image.
+type appOptions struct {
+	image string
+	args  []string // after --; nil: none were given
+
+	req         runtime.AppRequest
+	volumes     []bundle.Volume // that -v defines
+	noNewPrivs  bool
+	stopTimeout time.Duration
+}
+
+func newAppFlags() (*pflag.FlagSet, *appOptions) {
+	fs, o := pflag.NewFlagSet("app", pflag.ContinueOnError), &appOptions{}
+	o.addFlags(fs)
+	return fs, o
+}
+
+func (o *appOptions) addFlags(fs *pflag.FlagSet) {
+	a := &o.req
+	fs.StringVar(&a.Name, "name", "", "name of the app (default: from the image's name)")
+	fs.StringVar(&a.Exec, "exec", "", "program to run instead of the image's entrypoint")
+	alias(fs, "entrypoint", "", "exec")
+	fs.StringVar(&a.User, "user", "", "user: a number, a name in the image, or /PATH in the image whose owner it is")
+	alias(fs, "", "u", "user")
+	fs.StringVar(&a.Group, "group", "", "group, in the same forms")
+	listsVar(fs, &a.SupplementaryGIDs, "supplementary-gids", "GID,...", "more groups", parseGIDs)
+	alias(fs, "group-add", "", "supplementary-gids")
+	listVar(fs, &a.Environment, "environment", "NAME=VALUE", "environment variable of this app", parseEnvOrOwn)
+	alias(fs, "env", "e", "environment")
+	fs.StringVar(&a.WorkingDir, "working-dir", "", "directory to start in")
+	alias(fs, "workdir", "w", "working-dir")
+	listVar(fs, &a.After, "after", "APP", "start after this app, and stop before it", appName)
+	listVar(fs, &a.Mounts, "mount", "volume=NAME,target=PATH", "mount a volume of the pod", bundle.ParseMount)
+	fs.Var(&value{typ: "/SOURCE:/TARGET[:ro]", list: true, set: func(s string) error { return addBind(s, &o.volumes, &a.Mounts) }}, "bind", "host volume and mount in one")
+	fs.Lookup("bind").Shorthand = "v"
+	listVar(fs, &a.Tmpfs, "tmpfs", "PATH[:size=N,...]", "memory file system", bundle.ParseTmpfs)
+	listVar(fs, &a.Devices, "device", "/dev/X[:/dev/Y][:rwm]", "device of the host", bundle.ParseDevice)
+	mapVar(fs, &a.Labels, "user-label", "label of the app")
+	mapVar(fs, &a.Annotations, "user-annotation", "annotation of the app")
+	o.addLimitFlags(fs)
+	o.addSecurityFlags(fs)
+	o.addLifeFlags(fs)
+}
+
+func (o *appOptions) addLimitFlags(fs *pflag.FlagSet) {
+	r := &o.req.Resources
+	oneVar(fs, &r.Memory, "memory", "SIZE", "limit of memory: 512M, 1Gi", bundle.ParseBytes)
+	alias(fs, "", "m", "memory")
+	oneVar(fs, &r.CPU, "cpu", "CORES", "limit of CPU time: 1.5 or 1500m", bundle.ParseCPU)
+	alias(fs, "cpus", "", "cpu")
+	oneVar(fs, &r.CPUShares, "cpu-shares", "N", "weight of CPU time, 2 to 262144", bundle.ParseCPUShares)
+	oneVar(fs, &r.PIDs, "pids", "N", fmt.Sprintf("limit of processes and threads (default %d; -1: none)", bundle.DefaultPIDs), bundle.ParsePIDs)
+	alias(fs, "pids-limit", "", "pids")
+	oneVar(fs, &r.IOWeight, "io-weight", "N", "weight of disk time, 10 to 1000", bundle.ParseIOWeight)
+	alias(fs, "blkio-weight", "", "io-weight")
+	oneVar(fs, &r.OOMScoreAdj, "oom-score-adj", "N", "-1000 to 1000", bundle.ParseOOMScoreAdj)
+	listVar(fs, &o.req.Ulimits, "ulimit", "NAME=SOFT[:HARD]", "resource limit of the process", bundle.ParseUlimit)
+	listVar(fs, &o.req.Sysctls, "sysctl", "NAME=VALUE", "kernel parameter of the pod's namespaces", bundle.ParseSysctl)
+}
+
+func (o *appOptions) addSecurityFlags(fs *pflag.FlagSet) {
+	a := &o.req
+	fs.BoolVar(&a.ReadOnlyRootfs, "readonly-rootfs", false, "the root file system cannot be written")
+	alias(fs, "read-only", "", "readonly-rootfs")
+	fs.BoolVar(&o.noNewPrivs, "no-new-privileges", true, "setuid programs gain nothing")
+	listsVar(fs, &a.Caps.Retain, "caps-retain", "CAP,...", "keep exactly these capabilities", bundle.ParseCaps)
+	listsVar(fs, &a.Caps.Remove, "caps-remove", "CAP,...", "the default capabilities without these", bundle.ParseCaps)
+	listsVar(fs, &a.Caps.Add, "cap-add", "CAP,...", "the default capabilities and these", bundle.ParseCaps)
+	alias(fs, "cap-drop", "", "caps-remove")
+	oneVar(fs, &a.Seccomp, "seccomp", "SPEC", "mode=retain|remove,errno=E,@GROUP|SYSCALL,...; the path of a JSON profile; default; unconfined", parseSeccomp)
+	listVar(fs, &a.Unmask, "unmask", "PATH", "leave this path of /proc or /sys visible and writable, or all", bundle.ParseUnmask)
+}
+
+func (o *appOptions) addLifeFlags(fs *pflag.FlagSet) {
+	a := &o.req
+	oneVar(fs, &a.StopSignal, "stop-signal", "SIGNAL", "signal that asks the app to end (default: the image's, else SIGTERM)", bundle.ParseSignal)
+	oneVar(fs, &o.stopTimeout, "stop-timeout", "DURATION", "from the stop signal to SIGKILL", parseDuration)
+	fs.BoolVar(&a.Essential, "essential", false, "the pod ends with this app")
+	oneVar(fs, &a.Stdin, "stdin", "MODE", "inherit or null", parseStream(pods.StreamInherit, pods.StreamNull))
+	oneVar(fs, &a.Stdout, "stdout", "MODE", "inherit, log or null", parseStream(pods.StreamInherit, pods.StreamLog, pods.StreamNull))
+	oneVar(fs, &a.Stderr, "stderr", "MODE", "inherit, log or null", parseStream(pods.StreamInherit, pods.StreamLog, pods.StreamNull))
+	notYetVar(fs, "restart", "restart policy", "no")
+	notYetVar(fs, "signature", "signature of the image")
+}
+
+// parseStream accepts the modes that exist, and tells of those that have a name only.
+func parseStream(modes ...string) func(string) (string, error) {
+	return func(s string) (string, error) {
+		for _, m := range modes {
+			if s == m {
+				return s, nil
+			}
+		}
+		switch s {
+		case pods.StreamJournal, pods.StreamTTY, "stream", "interactive":
+			return "", fmt.Errorf("%s: %w", s, errNotYet)
+		}
+		return "", fmt.Errorf("%q: want %s", s, strings.Join(modes, ", "))
+	}
+}
+
+func appName(s string) (string, error) { return s, pods.CheckName(s) }
+
+func parseGIDs(s string) ([]uint32, error) {
+	var gids []uint32
+	for part := range strings.SplitSeq(s, ",") {
+		gid, err := bundle.ParseID(part)
+		if err != nil {
+			return nil, err
+		}
+		gids = append(gids, gid)
+	}
+	return gids, nil
+}
+
+// parseSeccomp reads the profile where a path is given.
+func parseSeccomp(s string) (bundle.SeccompRequest, error) {
+	req, ok, err := bundle.ParseSeccomp(s)
+	if err != nil || ok {
+		return req, err
+	}
+	req.Profile, err = os.ReadFile(s)
+	return req, err
+}
+
+// request finishes what the flags mean, and adds the volumes that -v defined to the pod's.
+func (o *appOptions) request(pod *runtime.Request) (runtime.AppRequest, error) {
+	a := o.req
+	var err error
+	if a.Image, err = image.ParseRef(o.image); err != nil {
+		return a, usageError{err}
+	}
+	if len(a.Caps.Retain) > 0 && len(a.Caps.Remove) > 0 {
+		return a, usagef("--caps-retain names exactly what is kept: it leaves --caps-remove nothing to do")
+	}
+	a.Args = o.args
+	a.NoNewPrivilegesOff = !o.noNewPrivs
+	if o.stopTimeout > 0 {
+		a.StopTimeout = max(1, int(o.stopTimeout/time.Second))
+	}
+	pod.Volumes = append(pod.Volumes, o.volumes...)
+	return a, nil
+}

@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/gantryrun/gantry/runtime"
+)
+
+func newEnterCommand(e *env) *cobra.Command {
+	o := runtime.EnterOptions{}
+	var uuidFile string
+	var interactive bool
+	cmd := verb("enter [flags] POD [CMD [ARG...]]", "Run a command in a running app", nil, nil)
+	cmd.Aliases = []string{"exec"}
+	fs := cmd.Flags()
+	fs.SetInterspersed(false) // flags after the pod are the command's
+	addUUIDFile(fs, &uuidFile)
+	fs.StringVar(&o.App, "app", "", "which app, where the pod has several")
+	fs.BoolVarP(&interactive, "interactive", "i", false, "accepted: the command has the caller's stdin anyway")
+	fs.BoolVarP(&o.TTY, "tty", "t", false, "give the command a terminal of its own (default without a command, on a terminal)")
+	fs.StringVarP(&o.User, "user", "u", "", "USER[:GROUP] (default: the app's)")
+	listVar(fs, &o.Env, "env", "NAME=VALUE", "environment variable", parseEnvOrOwn)
+	fs.Lookup("env").Shorthand = "e"
+	fs.StringVarP(&o.Cwd, "workdir", "w", "", "directory to start in (default: the app's)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		which := args
+		if uuidFile == "" && len(args) > 0 {
+			which, o.Args = args[:1], args[1:]
+		} else {
+			which, o.Args = nil, args
+		}
+		if len(o.Args) > 0 && o.Args[0] == "--" {
+			o.Args = o.Args[1:]
+		}
+		return runEnter(cmd, e, o, which, uuidFile)
+	}
+	return cmd
+}
+
+func runEnter(cmd *cobra.Command, e *env, o runtime.EnterOptions, which []string, uuidFile string) error {
+	if err := needRoot(); err != nil {
+		return err
+	}
+	if len(o.Args) == 0 && !cmd.Flags().Changed("tty") {
+		o.TTY = term.IsTerminal(int(e.stdin.Fd())) && term.IsTerminal(int(e.stdout.Fd()))
+	}
+	r, err := e.runtime()
+	if err != nil {
+		return err
+	}
+	pod, err := openPod(r.Pods(), which, uuidFile)
+	if err != nil {
+		return err
+	}
+	return r.Enter(pod, o)
+}

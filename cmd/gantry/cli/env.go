@@ -1,0 +1,240 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/network/conf"
+	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/runtime"
+	"github.com/gantryrun/gantry/runtime/config"
+)
+
+// env is what every verb gets: the streams, and the global flags.
+type env struct {
+	stdin          *os.File
+	stdout, stderr *os.File
+
+	dir, systemConfig, localConfig, userConfig string
+	insecure                                   insecure
+	insecureText                               string
+	debug                                      bool
+	logFormat                                  string
+	backend                                    string
+}
+
+// insecure are the checks that are off, by CLI name.
+type insecure map[string]bool
+
+// insecureGroups are the words of --insecure-options that stand for several, and the single ones.
+var insecureWords = []string{"capabilities", "http", "image", "ondisk", "paths", "pubkey", "seccomp", "tls"}
+
+func (in insecure) add(s string) error {
+	for word := range strings.SplitSeq(s, ",") {
+		switch _, known := slices.BinarySearch(insecureWords, word); {
+		case word == "none" || word == "":
+		case known:
+			in[word] = true
+		case word == "all-fetch":
+			in.set("image", "tls", "http", "pubkey")
+		case word == "all-run":
+			in.set("ondisk", "capabilities", "paths", "seccomp")
+		case word == "all":
+			in.set(insecureWords...)
+		default:
+			return fmt.Errorf("%q: want none, all-fetch, all-run, all, or some of %s", word, strings.Join(insecureWords, ","))
+		}
+	}
+	return nil
+}
+
+func (in insecure) set(words ...string) {
+	for _, w := range words {
+		in[w] = true
+	}
+}
+
+// warnings say what each check that is off would have done. pubkey and ondisk check nothing here, on or off.
+func (in insecure) warnings() []string {
+	said := map[string]string{
+		"capabilities": "apps keep every capability",
+		"http":         "registries may be asked without encryption",
+		"image":        "signatures of images are not verified",
+		"paths":        "apps see and write the host's /proc and /sys",
+		"seccomp":      "apps may make every system call",
+		"tls":          "certificates of registries are not verified",
+	}
+	var out []string
+	for _, w := range insecureWords {
+		if in[w] && said[w] != "" {
+			out = append(out, fmt.Sprintf("--insecure-options=%s: %s", w, said[w]))
+		}
+	}
+	return out
+}
+
+func (e *env) addFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&e.dir, "dir", "", "where images and pods are (default /var/lib/gantry)")
+	fs.StringVar(&e.systemConfig, "system-config", "/usr/lib/gantry", "configuration of the distribution")
+	fs.StringVar(&e.localConfig, "local-config", "/etc/gantry", "configuration of this machine")
+	fs.StringVar(&e.userConfig, "user-config", "", "configuration of the user (default ~/.config/gantry)")
+	fs.Var(&value{typ: "LIST", list: true, set: e.insecure.add}, "insecure-options", "checks to switch off: none, image, tls, http, pubkey, ondisk, capabilities, paths, seccomp, all-fetch, all-run, all")
+	fs.BoolVar(&e.debug, "debug", false, "say more on stderr")
+	fs.StringVar(&e.logFormat, "log-format", "text", "of errors and warnings: text or json")
+	fs.StringVar(&e.backend, "store", "auto", "how trees of images are kept: auto, erofs or dir")
+}
+
+// check finishes the global flags, once, before any verb runs.
+func (e *env) check() error {
+	if e.logFormat != "text" && e.logFormat != "json" {
+		format := e.logFormat
+		e.logFormat = "text"
+		return usagef("--log-format=%s: want text or json", format)
+	}
+	switch image.Backend(e.backend) {
+	case image.Auto, image.Erofs, image.Dir:
+	default:
+		return usagef("--store=%s: want auto, erofs or dir", e.backend)
+	}
+	if e.userConfig == "" {
+		if home, err := os.UserHomeDir(); err == nil {
+			e.userConfig = filepath.Join(home, ".config", "gantry")
+		}
+	}
+	for _, w := range e.insecure.warnings() {
+		e.warn("%s", w)
+	}
+	return nil
+}
+
+func (e *env) warn(format string, args ...any) {
+	message := oneLine(fmt.Sprintf(format, args...))
+	if e.logFormat == "json" {
+		fmt.Fprintf(e.stderr, "%s\n", mustJSON(map[string]string{"level": "warning", "message": message}))
+		return
+	}
+	fmt.Fprintf(e.stderr, "gantry: warning: %s\n", message)
+}
+
+func (e *env) configDirs() config.Dirs {
+	return config.Dirs{System: e.systemConfig, Local: e.localConfig, User: e.userConfig}
+}
+
+// dataDir is --dir, else what paths.d says, else the default; absolute.
+func (e *env) dataDir(c *config.Config) (string, error) {
+	dir := e.dir
+	if dir == "" {
+		dir = c.Data
+	}
+	if dir == "" {
+		dir = "/var/lib/gantry"
+	}
+	return filepath.Abs(dir)
+}
+
+// pods are the pods of --dir, for verbs that need nothing else.
+func (e *env) pods() (*pods.Store, error) {
+	dir := e.dir
+	if dir == "" {
+		c, err := config.Load(e.configDirs())
+		if err != nil {
+			return nil, err
+		}
+		if dir, err = e.dataDir(c); err != nil {
+			return nil, err
+		}
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	return pods.In(dir), nil
+}
+
+// runtime assembles stage0. It reads the configuration, and opens nothing else.
+func (e *env) runtime() (*runtime.Runtime, error) {
+	c, err := config.Load(e.configDirs())
+	if err != nil {
+		return nil, err
+	}
+	dir, err := e.dataDir(c)
+	if err != nil {
+		return nil, err
+	}
+	store, err := image.Open(dir, image.Options{Backend: image.Backend(e.backend)})
+	if err != nil {
+		return nil, err
+	}
+	r := &runtime.Runtime{
+		Dir: dir, Store: store, Programs: runtime.Programs{Dir: c.Stage1Path},
+		Networks: conf.Source{Dirs: conf.Dirs(e.systemConfig, e.localConfig, e.userConfig)},
+		Warn:     e.warn,
+	}
+	r.Networks.PluginDirs = append(slices.Clone(c.CNI), r.Programs.PluginDirs()...)
+	r.Fetch = func(ctx context.Context, ref image.Ref) (*image.Image, error) {
+		return e.fetch(ctx, store, ref, fetchOptions{})
+	}
+	return r, nil
+}
+
+// needRoot says so in one line, before half of the work fails on a permission.
+func needRoot() error {
+	if unix.Geteuid() != 0 {
+		return withHint(fmt.Errorf("this needs root"), "run it with sudo")
+	}
+	return nil
+}
+
+// openPod finds the pod that a verb's argument or --uuid-file names.
+func openPod(store *pods.Store, args []string, uuidFile string) (*pods.Pod, error) {
+	which, err := podArgs(args, uuidFile)
+	if err != nil {
+		return nil, err
+	}
+	if len(which) != 1 {
+		return nil, usagef("one pod wanted, %d given", len(which))
+	}
+	return store.Open(which[0])
+}
+
+// podArgs are the pods that a verb is given.
+func podArgs(args []string, uuidFile string) ([]string, error) {
+	if uuidFile != "" {
+		if len(args) > 0 {
+			return nil, usagef("--uuid-file names the pod: give no other")
+		}
+		uuid, err := runtime.ReadUUIDFile(uuidFile)
+		return []string{uuid}, err
+	}
+	if len(args) == 0 {
+		return nil, usagef("no pod given: want a UUID, the beginning of one, a pod's name, or --uuid-file=FILE")
+	}
+	return args, nil
+}
+
+// verb makes a command whose run function gets what it needs.
+func verb(use, short string, args cobra.PositionalArgs, run func(cmd *cobra.Command, args []string) error) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: usageArgs(args), RunE: run, DisableFlagsInUseLine: true}
+}
+
+// usageArgs turns cobra's complaints about the number of arguments into usage errors.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if check == nil {
+			return nil
+		}
+		if err := check(cmd, args); err != nil {
+			return withHint(usageError{err}, "usage: %s", cmd.UseLine())
+		}
+		return nil
+	}
+}

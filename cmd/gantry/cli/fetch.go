@@ -1,0 +1,139 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/fetch"
+	"github.com/gantryrun/gantry/network/conf"
+	"github.com/gantryrun/gantry/runtime"
+	"github.com/gantryrun/gantry/runtime/config"
+)
+
+type fetchOptions struct {
+	full, quiet bool
+	format      string
+	platform    string
+	keepBlobs   bool
+	pull        string
+}
+
+func newFetchCommand(e *env) *cobra.Command {
+	o := fetchOptions{}
+	cmd := verb("fetch [flags] IMAGE...", "Fetch, verify and store images, and print their IDs", cobra.MinimumNArgs(1), nil)
+	fs := cmd.Flags()
+	fs.BoolVar(&o.full, "full", false, "accepted: whole IDs are printed anyway")
+	fs.BoolVarP(&o.quiet, "quiet", "q", false, "no progress on stderr")
+	fs.StringVar(&o.format, "format", "text", "text or json")
+	fs.StringVar(&o.platform, "platform", "", "os/arch[/variant] (default: this machine's)")
+	fs.BoolVar(&o.keepBlobs, "keep-blobs", false, "keep compressed layers as they came")
+	fs.StringVar(&o.pull, "pull-policy", "update", "never, new (if not stored) or update")
+	notYetVar(fs, "signature", "signature of the image")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return runFetch(cmd.Context(), e, o, args) }
+	return cmd
+}
+
+func runFetch(ctx context.Context, e *env, o fetchOptions, args []string) error {
+	if err := checkFormat(o.format); err != nil {
+		return err
+	}
+	policy, err := parsePull(o.pull)
+	if err != nil {
+		return err
+	}
+	refs := make([]image.Ref, len(args))
+	for i, a := range args {
+		if refs[i], err = image.ParseRef(a); err != nil {
+			return usageError{err}
+		}
+	}
+	r, err := e.runtime()
+	if err != nil {
+		return err
+	}
+	images := make([]*image.Image, len(refs))
+	errs := make([]error, len(refs))
+	limit := make(chan struct{}, 4) // images at a time; each fetches several layers at a time
+	var wg sync.WaitGroup
+	for i, ref := range refs {
+		wg.Go(func() {
+			limit <- struct{}{}
+			defer func() { <-limit }()
+			images[i], errs[i] = e.fetchOne(ctx, r, ref, policy, o)
+		})
+	}
+	wg.Wait()
+	list := []imageJSON{}
+	for _, i := range images {
+		switch {
+		case i == nil:
+		case isJSON(o.format):
+			list = append(list, toJSON(i))
+		default:
+			fmt.Fprintln(e.stdout, i.ID)
+		}
+	}
+	if isJSON(o.format) {
+		errs = append(errs, writeJSON(e.stdout, list))
+	}
+	return errors.Join(errs...)
+}
+
+func (e *env) fetchOne(ctx context.Context, r *runtime.Runtime, ref image.Ref, policy runtime.PullPolicy, o fetchOptions) (*image.Image, error) {
+	if policy != runtime.PullUpdate || ref.Kind == image.ID {
+		i, err := r.Store.Get(ctx, ref)
+		if err == nil || policy == runtime.PullNever || ref.Kind == image.ID || !errors.Is(err, image.ErrNotFound) {
+			return i, err
+		}
+	}
+	return e.fetch(ctx, r.Store, ref, o)
+}
+
+// fetch brings one image into the store, and says on stderr how far it is.
+func (e *env) fetch(ctx context.Context, store *image.Store, ref image.Ref, o fetchOptions) (*image.Image, error) {
+	c := &fetch.Client{
+		Store: store, InsecureHTTP: e.insecure["http"], InsecureTLS: e.insecure["tls"],
+		ConfigDirs: e.configDirs().List(),
+	}
+	if !o.quiet {
+		p := newProgress(e.stderr, ref.String())
+		defer p.end()
+		c.Progress = p.event
+	}
+	return c.Fetch(ctx, ref, fetch.Options{Platform: o.platform, KeepBlobs: o.keepBlobs})
+}
+
+// printManifest prints the bytes whose digest is the image's ID.
+func (e *env) printManifest(r *runtime.Runtime, i *image.Image) error {
+	data, err := r.Store.Blob(i.ID)
+	if err != nil {
+		return err
+	}
+	_, err = e.stdout.Write(data)
+	return err
+}
+
+// kindOfPart knows the errors of the parts that gantry is made of.
+func kindOfPart(err error) string {
+	for _, k := range []struct {
+		target error
+		kind   string
+	}{
+		{fetch.ErrVerify, kindUnverified}, {fetch.ErrManifest, kindUnverified}, {fetch.ErrLimit, kindUnverified},
+		{image.ErrCorrupt, kindUnverified},
+		{fetch.ErrUnreachable, kindUnavailable}, {fetch.ErrStalled, kindUnavailable}, {fetch.ErrDenied, kindUnavailable},
+		{image.ErrBackend, kindUnavailable}, {runtime.ErrProgram, kindUnavailable},
+		{fetch.ErrUnsupported, kindUsage}, {fetch.ErrPlatform, kindUsage}, {image.ErrAmbiguous, kindUsage},
+		{config.ErrConfig, kindConfig}, {conf.ErrNotFound, kindConfig},
+	} {
+		if errors.Is(err, k.target) {
+			return k.kind
+		}
+	}
+	return kindInternal
+}

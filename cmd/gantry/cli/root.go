@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/runtime"
+)
+
+// Main runs one command line and returns the exit code.
+func Main(args []string, stdin, stdout, stderr *os.File) (code int) {
+	e := &env{stdin: stdin, stdout: stdout, stderr: stderr, insecure: insecure{}, logFormat: "text"}
+	defer func() {
+		if p := recover(); p != nil { // Go would exit with 2, which is an app's code
+			fmt.Fprintf(stderr, "gantry: internal error: %s: please report this with the command line and the trace below\n%s", quoteControl(fmt.Sprint(p)), debug.Stack())
+			code = exitGantry
+		}
+	}()
+	unix.Umask(0o022) // of everything that is made without saying how, here and in the programs that follow
+	if err := runtime.CloseForeign(); err != nil {
+		return report(stderr, e.logFormat, "", err)
+	}
+	// stop and a closed terminal end a command between two steps, so that it can clean up behind itself. run and enter
+	// give the signals back before they become another program.
+	ctx, cancel := signal.NotifyContext(context.Background(), wanted(unix.SIGINT, unix.SIGTERM, unix.SIGHUP)...)
+	defer cancel()
+	root := newRoot(e)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	return report(stderr, e.logFormat, verbOf(cmd), err)
+}
+
+// wanted leaves out the signals that our caller ignores: under nohup, and under a shell's &, they stay ignored, here and in
+// the pod.
+func wanted(signals ...os.Signal) []os.Signal {
+	return slices.DeleteFunc(signals, signal.Ignored)
+}
+
+// verbOf is "image list" of "gantry image list".
+func verbOf(cmd *cobra.Command) string {
+	if cmd == nil {
+		return ""
+	}
+	_, verb, _ := strings.Cut(cmd.CommandPath(), " ")
+	return verb
+}
+
+func newRoot(e *env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "gantry [global flags] COMMAND",
+		Short: "Run pods of OCI images without a daemon",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return withHint(usagef("unknown command %q", args[0]), "gantry help lists the commands")
+			}
+			return nil
+		},
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error { return e.check() },
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		TraverseChildren:  true, // global flags may stand before the verb
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	}
+	root.SetOut(e.stdout)
+	root.SetErr(e.stderr)
+	e.addFlags(root.PersistentFlags())
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return withHint(usageError{flagError(err, "")}, "%s --help lists the flags", cmd.CommandPath())
+	})
+	root.AddGroup(&cobra.Group{ID: "pod", Title: "Pods:"}, &cobra.Group{ID: "image", Title: "Images:"}, &cobra.Group{ID: "host", Title: "This machine:"})
+	for group, cmds := range map[string][]*cobra.Command{
+		"pod": {newRunCommand(e), newPrepareCommand(e), newRunPreparedCommand(e), newListCommand(e), newStatusCommand(e),
+			newInspectCommand(e), newEnterCommand(e), newLogsCommand(e), newStopCommand(e), newKillCommand(e), newWaitCommand(e),
+			newRmCommand(e), newGCCommand(e), newCatManifestCommand(e)},
+		"image": {newFetchCommand(e), newImageCommand(e)},
+		"host":  {newCheckCommand(e), newVersionCommand(e), newConfigCommand(e)},
+	} {
+		for _, c := range cmds {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	for _, name := range []string{"attach", "restart", "app", "stats", "metrics", "export", "trust", "systemd", "network"} {
+		root.AddCommand(newNotYetCommand(name))
+	}
+	return root
+}
+
+// newNotYetCommand is a verb whose name is settled and that does not exist. It says so whatever follows it.
+func newNotYetCommand(name string) *cobra.Command {
+	return &cobra.Command{
+		Use: name, Short: "(not supported yet)", Hidden: true, DisableFlagParsing: true,
+		RunE: func(*cobra.Command, []string) error { return errNotYet },
+	}
+}

@@ -1,0 +1,194 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/runtime"
+)
+
+const runUse = "[pod flags] IMAGE [app flags] [-- ARG... ---] [IMAGE ...]"
+
+func newRunCommand(e *env) *cobra.Command {
+	o := &podOptions{}
+	cmd := &cobra.Command{
+		Use: "run " + runUse, Short: "Run a pod",
+		Long:               "Fetch what is missing, prepare a pod of the images and run it in place of this process.\nThe exit code is the app's own; of several apps, that of the first that failed.",
+		DisableFlagParsing: true, DisableFlagsInUseLine: true,
+	}
+	o.addFlags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		req, err := podRequest(cmd, e, o, args)
+		if err != nil || req == nil {
+			return err
+		}
+		return runPod(cmd.Context(), e, o, req)
+	}
+	cmd.SetUsageFunc(runUsage)
+	return cmd
+}
+
+func newPrepareCommand(e *env) *cobra.Command {
+	o := &podOptions{}
+	cmd := &cobra.Command{
+		Use: "prepare " + runUse, Short: "Prepare a pod for run-prepared, and print its UUID",
+		DisableFlagParsing: true, DisableFlagsInUseLine: true,
+	}
+	o.addFlags(cmd.Flags())
+	var quiet bool
+	cmd.Flags().BoolVar(&quiet, "quiet", false, "accepted: only the UUID is printed anyway")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		req, err := podRequest(cmd, e, o, args)
+		if err != nil || req == nil {
+			return err
+		}
+		return preparePod(cmd.Context(), e, o, req)
+	}
+	cmd.SetUsageFunc(runUsage)
+	return cmd
+}
+
+// podRequest parses the line. A nil request without an error: help was asked for, and given.
+func podRequest(cmd *cobra.Command, e *env, o *podOptions, args []string) (*runtime.Request, error) {
+	if asksHelp(args) {
+		return nil, cmd.Help()
+	}
+	fs := pflag.NewFlagSet("pod", pflag.ContinueOnError)
+	fs.AddFlagSet(cmd.Flags())
+	fs.AddFlagSet(cmd.InheritedFlags())
+	apps, err := parseRunLine(args, fs, newAppFlags)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.check(); err != nil { // flags among ours may be global ones
+		return nil, err
+	}
+	return o.request(apps, e.insecure)
+}
+
+// asksHelp finds --help before the first image's arguments.
+func asksHelp(args []string) bool {
+	for _, a := range args {
+		switch a {
+		case "--":
+			return false
+		case "--help":
+			return true
+		}
+	}
+	return len(args) == 1 && args[0] == "-h"
+}
+
+func runPod(ctx context.Context, e *env, o *podOptions, req *runtime.Request) error {
+	r, p, err := prepare(ctx, e, o, req)
+	if err != nil {
+		return err
+	}
+	if o.detach {
+		return startPod(e, r, p)
+	}
+	return r.Exec(p)
+}
+
+func startPod(e *env, r *runtime.Runtime, p *runtime.Prepared) error {
+	err := r.Start(p)
+	var failed *runtime.StartError
+	if errors.As(err, &failed) && failed.Code != 0 && failed.Code != exitGantry {
+		fmt.Fprintf(e.stderr, "gantry: run: %s\n", oneLine(failed.Message))
+		return exitCode(failed.Code)
+	}
+	if err == nil {
+		fmt.Fprintln(e.stdout, p.UUID)
+	}
+	return err
+}
+
+func preparePod(ctx context.Context, e *env, o *podOptions, req *runtime.Request) error {
+	if o.detach {
+		return usagef("--detach: prepare runs nothing")
+	}
+	req.Durable = true
+	_, p, err := prepare(ctx, e, o, req)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(e.stdout, p.UUID)
+	return p.Release()
+}
+
+func prepare(ctx context.Context, e *env, o *podOptions, req *runtime.Request) (*runtime.Runtime, *runtime.Prepared, error) {
+	if err := needRoot(); err != nil {
+		return nil, nil, err
+	}
+	r, err := e.runtime()
+	if err != nil {
+		return nil, nil, err
+	}
+	if o.uuidFile != "" {
+		req.UUID = pods.NewUUID()
+		if err := runtime.WriteUUIDFile(o.uuidFile, req.UUID); err != nil {
+			return nil, nil, err
+		}
+	}
+	p, err := r.Prepare(ctx, req)
+	return r, p, err
+}
+
+// runUsage lists the flags of pods and of apps.
+func runUsage(cmd *cobra.Command) error {
+	app, _ := newAppFlags()
+	w := cmd.OutOrStdout()
+	fmt.Fprintf(w, "Usage:\n  %s\n\nFlags of the pod, before the first image:\n%s\nFlags of an app, after its image:\n%s\nGlobal flags:\n%s",
+		cmd.UseLine(), cmd.LocalFlags().FlagUsages(), app.FlagUsages(), cmd.InheritedFlags().FlagUsages())
+	return nil
+}
+
+func newRunPreparedCommand(e *env) *cobra.Command {
+	var uuidFile string
+	var detach, interactive bool
+	cmd := verb("run-prepared [flags] POD", "Run a pod that was prepared", nil, nil)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return runPrepared(cmd.Context(), e, args, uuidFile, detach)
+	}
+	fs := cmd.Flags()
+	addUUIDFile(fs, &uuidFile)
+	fs.BoolVarP(&detach, "detach", "d", false, "leave the pod running and print its UUID")
+	fs.BoolVarP(&interactive, "interactive", "i", false, "accepted: an app in the foreground has the caller's terminal")
+	for _, name := range strings.Fields("net dns dns-search dns-opt dns-domain hostname hosts-entry ipc") {
+		notYetVar(fs, name, "set when the pod is prepared")
+	}
+	notYetVar(fs, "mds-register", "metadata service, which gantry has not", "false")
+	return cmd
+}
+
+func runPrepared(ctx context.Context, e *env, args []string, uuidFile string, detach bool) error {
+	if err := needRoot(); err != nil {
+		return err
+	}
+	r, err := e.runtime()
+	if err != nil {
+		return err
+	}
+	pod, err := openPod(r.Pods(), args, uuidFile)
+	if err != nil {
+		return err
+	}
+	p, err := r.TakePrepared(ctx, pod)
+	if err != nil {
+		return err
+	}
+	if detach {
+		return startPod(e, r, p)
+	}
+	return r.Exec(p)
+}
+
+func addUUIDFile(fs *pflag.FlagSet, dst *string) {
+	fs.StringVar(dst, "uuid-file", "", "file that --uuid-file-save wrote: the pod's UUID")
+}

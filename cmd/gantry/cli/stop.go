@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/runtime"
+	"github.com/gantryrun/gantry/runtime/bundle"
+)
+
+func newStopCommand(e *env) *cobra.Command {
+	o := runtime.StopOptions{}
+	var uuidFile string
+	cmd := verb("stop [flags] POD...", "Stop pods, and wait until they are over", nil, nil)
+	fs := cmd.Flags()
+	addUUIDFile(fs, &uuidFile)
+	fs.BoolVar(&o.Force, "force", false, "kill at once")
+	oneVar(fs, &o.Timeout, "timeout", "DURATION", "kill after this (default: each app's stop timeout)", parseDuration)
+	alias(fs, "time", "t", "timeout")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return runStop(cmd.Context(), e, o, args, uuidFile) }
+	return cmd
+}
+
+// runStop stops all at the same time: a pod may take its time to drain.
+func runStop(ctx context.Context, e *env, o runtime.StopOptions, args []string, uuidFile string) error {
+	which, err := podArgs(args, uuidFile)
+	if err != nil {
+		return err
+	}
+	store, err := e.pods()
+	if err != nil {
+		return err
+	}
+	errs := make([]error, len(which))
+	var wg sync.WaitGroup
+	for i, w := range which {
+		wg.Go(func() {
+			pod, err := store.Open(w)
+			if err == nil {
+				err = errors.Join(runtime.Stop(ctx, pod, o), pod.Close())
+			}
+			errs[i] = err
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func newKillCommand(e *env) *cobra.Command {
+	var uuidFile string
+	var apps []string
+	signal := "SIGKILL"
+	cmd := verb("kill [flags] POD...", "Send a signal to the apps of pods", nil, nil)
+	fs := cmd.Flags()
+	addUUIDFile(fs, &uuidFile)
+	oneVar(fs, &signal, "signal", "SIGNAL", "name or number (default SIGKILL)", bundle.ParseSignal)
+	alias(fs, "", "s", "signal")
+	listVar(fs, &apps, "app", "APP", "only this app", appName)
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		number := signalNumber(signal)
+		return eachPod(e, args, uuidFile, func(pod *pods.Pod) error { return runtime.Kill(pod, number, apps) })
+	}
+	return cmd
+}
+
+func signalNumber(name string) unix.Signal {
+	var n int
+	if _, err := fmt.Sscanf(name, "SIGRTMIN+%d", &n); err == nil {
+		return unix.Signal(34 + n) // as glibc counts: 32 and 33 are its own
+	}
+	return unix.SignalNum(name)
+}
+
+func newRmCommand(e *env) *cobra.Command {
+	var uuidFile string
+	var force bool
+	cmd := verb("rm [flags] POD...", "Remove pods that are over", nil, nil)
+	addUUIDFile(cmd.Flags(), &uuidFile)
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill a pod that is running first")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := needRoot(); err != nil {
+			return err
+		}
+		r, err := e.runtime()
+		if err != nil {
+			return err
+		}
+		return eachPod(e, args, uuidFile, func(pod *pods.Pod) error {
+			err := r.Remove(cmd.Context(), pod, force)
+			if errors.Is(err, runtime.ErrState) && !force {
+				return withHint(err, "gantry stop %s, or rm --force", pod.UUID)
+			}
+			if err == nil {
+				fmt.Fprintln(e.stdout, pod.UUID)
+			}
+			return err
+		})
+	}
+	return cmd
+}

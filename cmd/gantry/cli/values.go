@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// value is a flag whose text is parsed when it is met, so that a mistake is reported with the flag's name.
+type value struct {
+	set  func(string) error
+	text string
+	typ  string
+	bool bool
+	list bool // repeating adds
+}
+
+func (v *value) String() string   { return v.text }
+func (v *value) Type() string     { return v.typ }
+func (v *value) IsBoolFlag() bool { return v.bool }
+
+func (v *value) Set(s string) error {
+	if err := v.set(s); err != nil {
+		return err
+	}
+	v.text = s
+	return nil
+}
+
+// oneVar defines a flag that parse turns into *dst.
+func oneVar[T any](fs *pflag.FlagSet, dst *T, name, typ, usage string, parse func(string) (T, error)) {
+	fs.Var(&value{typ: typ, set: func(s string) (err error) { *dst, err = parse(s); return err }}, name, usage)
+}
+
+// listVar defines a flag that may be repeated: each occurrence appends to *dst.
+func listVar[T any](fs *pflag.FlagSet, dst *[]T, name, typ, usage string, parse func(string) (T, error)) {
+	fs.Var(&value{typ: typ, list: true, set: func(s string) error {
+		v, err := parse(s)
+		if err == nil {
+			*dst = append(*dst, v)
+		}
+		return err
+	}}, name, usage)
+}
+
+// listsVar is listVar for a text that holds several.
+func listsVar[T any](fs *pflag.FlagSet, dst *[]T, name, typ, usage string, parse func(string) ([]T, error)) {
+	fs.Var(&value{typ: typ, list: true, set: func(s string) error {
+		v, err := parse(s)
+		*dst = append(*dst, v...)
+		return err
+	}}, name, usage)
+}
+
+// mapVar defines a repeatable NAME=VALUE flag.
+func mapVar(fs *pflag.FlagSet, dst *map[string]string, name, usage string) {
+	fs.Var(&value{typ: "NAME=VALUE", list: true, set: func(s string) error {
+		k, v, _ := strings.Cut(s, "=")
+		if k == "" {
+			return fmt.Errorf("%q: want NAME=VALUE", s)
+		}
+		if *dst == nil {
+			*dst = map[string]string{}
+		}
+		(*dst)[k] = v
+		return nil
+	}}, name, usage)
+}
+
+// alias defines name, and a one-letter form of it, as another spelling of the flag of. Help does not list it.
+func alias(fs *pflag.FlagSet, name, short, of string) {
+	f := fs.Lookup(of)
+	if name == "" {
+		name = "alias-" + short
+	}
+	fs.AddFlag(&pflag.Flag{Name: name, Shorthand: short, Usage: "same as --" + of, Value: f.Value, NoOptDefVal: f.NoOptDefVal, Hidden: true})
+}
+
+// notYetVar defines a flag whose name is settled and mechanism does not exist: it fails, and is never silently ignored. The values in
+// without ask for what is the case anyway.
+func notYetVar(fs *pflag.FlagSet, name, usage string, without ...string) {
+	v := &value{typ: "VALUE", set: func(s string) error {
+		for _, w := range without {
+			if s == w {
+				return nil
+			}
+		}
+		return errNotYet
+	}}
+	f := &pflag.Flag{Name: name, Usage: usage + " (not supported yet)", Value: v}
+	for _, w := range without {
+		if w == "false" { // a flag that may stand alone
+			v.bool, v.typ, f.NoOptDefVal = true, "bool", "true"
+		}
+	}
+	fs.AddFlag(f)
+}
+
+// parseDuration takes what time.ParseDuration takes, plain seconds, and days.
+func parseDuration(s string) (time.Duration, error) {
+	if n, err := strconv.ParseUint(s, 10, 32); err == nil {
+		return time.Duration(n) * time.Second, nil
+	}
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			return time.Duration(n) * 24 * time.Hour, nil
+		}
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("%q: want a duration such as 30s, 12h or 2d", s)
+	}
+	return d, nil
+}

@@ -1,0 +1,143 @@
+package bundle
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// VolumeDir is the directory of the empty volume name, below the pod's.
+func VolumeDir(name string) string { return filepath.Join("volumes", name) }
+
+// systemMounts are what every Linux program expects. /sys of a pod with the host's network is the host's, read-only.
+func systemMounts() []specs.Mount {
+	return []specs.Mount{
+		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "strictatime", "mode=755", "size=65536k"}},
+		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
+		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
+		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
+		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}},
+	}
+}
+
+// mounts are the system's, then the user's, parents before children, whatever order they were given in. The second
+// result is the volumes that the image asks for and the user did not name.
+func mounts(in Input) ([]specs.Mount, []Volume, error) {
+	implicit, places := imageVolumes(in)
+	places = slices.Concat(places, in.Pod.Mounts, in.App.Mounts)
+	var own []specs.Mount
+	at := map[string]int{}
+	add := func(m specs.Mount) {
+		if i, ok := at[m.Destination]; ok { // an app's mount replaces the pod's or the image's at the same place
+			own[i] = m
+			return
+		}
+		at[m.Destination] = len(own)
+		own = append(own, m)
+	}
+	for _, m := range places {
+		v, ok := findVolume(m.Volume, in.Pod.Volumes, implicit)
+		if !ok {
+			return nil, nil, fmt.Errorf("mount at %s: there is no volume %q: say --volume=%s,kind=…", m.Target, m.Volume, m.Volume)
+		}
+		add(volumeMount(in.Pod.Path, v, m))
+	}
+	for _, t := range in.App.Tmpfs {
+		add(tmpfsMount(t))
+	}
+	implicit = slices.DeleteFunc(implicit, func(v Volume) bool {
+		i := at[v.From]
+		return own[i].Source != filepath.Join(in.Pod.Path, VolumeDir(v.Name)) // something else was put there
+	})
+	slices.SortStableFunc(own, func(a, b specs.Mount) int {
+		return cmp.Compare(strings.Count(a.Destination, "/"), strings.Count(b.Destination, "/"))
+	})
+	return slices.Concat(systemMounts(), own), implicit, nil
+}
+
+func findVolume(name string, lists ...[]Volume) (Volume, bool) {
+	for _, list := range lists {
+		if i := slices.IndexFunc(list, func(v Volume) bool { return v.Name == name }); i >= 0 {
+			return list[i], true
+		}
+	}
+	return Volume{}, false
+}
+
+// imageVolumes gives each of the image's VOLUMEs an empty volume of the app's own: two databases in one pod must not share
+// their data. A volume of the pod called volume-PATH, as rkt named it, takes the place of it.
+func imageVolumes(in Input) ([]Volume, []Mount) {
+	var volumes []Volume
+	var mounts []Mount
+	for _, p := range slices.Sorted(maps.Keys(in.Image.Config.Volumes)) {
+		target, err := cleanTarget(path.Join("/", p)) // joined from the root: "/../../etc" stays inside
+		if err != nil {
+			continue
+		}
+		name := "volume-" + slug(target)
+		if _, ok := findVolume(name, in.Pod.Volumes); !ok {
+			name = fmt.Sprintf("%s-%d-%s", clipName(in.App.Name), len(volumes), slug(target))
+			volumes = append(volumes, Volume{Name: name[:min(len(name), 63)], Kind: KindEmpty, From: target})
+			name = volumes[len(volumes)-1].Name
+		}
+		mounts = append(mounts, Mount{Volume: name, Target: target})
+	}
+	return volumes, mounts
+}
+
+func clipName(s string) string { return s[:min(len(s), 20)] }
+
+func volumeMount(podPath string, v Volume, m Mount) specs.Mount {
+	readOnly := v.ReadOnly || m.ReadOnly
+	switch v.Kind {
+	case KindTmpfs:
+		t := Tmpfs{Target: m.Target}
+		if v.Size > 0 {
+			t.Options = append(t.Options, "size="+strconv.FormatInt(v.Size, 10))
+		}
+		if v.Mode != 0 {
+			t.Options = append(t.Options, fmt.Sprintf("mode=%o", v.Mode))
+		}
+		if v.UID != 0 || v.GID != 0 {
+			t.Options = append(t.Options, fmt.Sprintf("uid=%d", v.UID), fmt.Sprintf("gid=%d", v.GID))
+		}
+		if readOnly {
+			t.Options = append(t.Options, "ro")
+		}
+		return tmpfsMount(t)
+	case KindEmpty:
+		out := specs.Mount{Destination: m.Target, Type: "bind", Source: filepath.Join(podPath, VolumeDir(v.Name)),
+			Options: []string{"bind", "nosuid", "nodev", "rprivate"}}
+		if readOnly {
+			out.Options = append(out.Options, "ro")
+		}
+		return out
+	}
+	// Slave: what the host unmounts below the source goes away in the pod too, instead of being pinned.
+	bind, ro := "rbind", "rro"
+	if v.NonRecursive {
+		bind, ro = "bind", "ro"
+	}
+	out := specs.Mount{Destination: m.Target, Type: "bind", Source: v.Source, Options: []string{bind, "rslave"}}
+	if readOnly {
+		out.Options = append(out.Options, ro)
+	}
+	return out
+}
+
+func tmpfsMount(t Tmpfs) specs.Mount {
+	options := []string{"nosuid", "nodev"}
+	if !slices.ContainsFunc(t.Options, func(o string) bool { return strings.HasPrefix(o, "mode=") }) {
+		options = append(options, "mode=1777")
+	}
+	return specs.Mount{Destination: t.Target, Type: "tmpfs", Source: "tmpfs", Options: append(options, t.Options...)}
+}

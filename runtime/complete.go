@@ -1,0 +1,156 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/network/conf"
+	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/runtime/bundle"
+)
+
+var hostnamePattern = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?$`)
+
+// complete fills in what a request may leave out, and refuses what cannot be.
+func (req *Request) complete() error {
+	if len(req.Apps) == 0 {
+		return errors.New("no image: gantry run IMAGE [-- ARG...]")
+	}
+	if req.UUID == "" {
+		req.UUID = pods.NewUUID()
+	}
+	if req.Hostname == "" {
+		req.Hostname = "gantry-" + req.UUID
+	}
+	if len(req.Hostname) > 64 || !hostnamePattern.MatchString(req.Hostname) {
+		return fmt.Errorf("hostname %q: use up to 64 letters, digits, dots and dashes", req.Hostname)
+	}
+	if req.Name != "" {
+		if err := pods.CheckName(req.Name); err != nil {
+			return fmt.Errorf("pod %w", err)
+		}
+	}
+	if err := req.completeApps(); err != nil {
+		return err
+	}
+	if err := req.checkVolumes(); err != nil {
+		return err
+	}
+	return req.resolvePorts()
+}
+
+func (req *Request) completeApps() error {
+	names := map[string]bool{}
+	for i := range req.Apps {
+		a := &req.Apps[i]
+		if a.Name == "" {
+			a.Name = appName(a.Image)
+		}
+		if err := pods.CheckName(a.Name); err != nil {
+			return fmt.Errorf("app %w: say --name=NAME after the image", err)
+		}
+		if names[a.Name] {
+			return fmt.Errorf("two apps are called %q: say --name=NAME after one of the images", a.Name)
+		}
+		names[a.Name] = true
+		if a.StopTimeout == 0 {
+			a.StopTimeout = DefaultStopTimeout
+		}
+	}
+	for _, a := range req.Apps {
+		for _, before := range a.After {
+			if !names[before] || before == a.Name {
+				return fmt.Errorf("app %s: --after=%s: the pod has no other app of that name", a.Name, before)
+			}
+		}
+	}
+	return nil
+}
+
+// appName makes a name of the last part of the image's.
+func appName(ref image.Ref) string {
+	s := ref.Repository
+	switch {
+	case s != "":
+	case ref.Path != "":
+		s = strings.TrimSuffix(path.Base(ref.Path), path.Ext(ref.Path))
+	default:
+		return "app" // of an image ID
+	}
+	clean := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '-', r == '_':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return '-'
+	}, path.Base(s))
+	clean = strings.Trim(clean, "-_")
+	return clean[:min(len(clean), 63)]
+}
+
+// checkVolumes refuses what would surprise: two volumes of one name, a volume that no app would see, memory shared by several apps.
+func (req *Request) checkVolumes() error {
+	req.Volumes = uniqueBinds(req.Volumes)
+	uses := map[string]int{}
+	for _, m := range req.Mounts {
+		uses[m.Volume] += len(req.Apps)
+	}
+	for _, a := range req.Apps {
+		for _, m := range a.Mounts {
+			uses[m.Volume]++
+		}
+	}
+	seen := map[string]bool{}
+	for _, v := range req.Volumes {
+		switch {
+		case seen[v.Name]:
+			return fmt.Errorf("volume %q is defined twice", v.Name)
+		case v.Kind == bundle.KindTmpfs && uses[v.Name] > 1:
+			return fmt.Errorf("volume %q: a tmpfs that several mounts share is not supported yet: use kind=empty", v.Name)
+		}
+		seen[v.Name] = true
+		if err := checkSource(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// uniqueBinds drops what short forms (-v /a:/x and -v /a:/y) define twice with the same meaning.
+func uniqueBinds(volumes []bundle.Volume) []bundle.Volume {
+	var out []bundle.Volume
+	for _, v := range volumes {
+		if !slices.Contains(out, v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// resolvePorts gives a port that is published by its image's name (80-tcp, as rkt called what an image EXPOSEs) its number.
+func (req *Request) resolvePorts() error {
+	for i := range req.Ports {
+		p := &req.Ports[i]
+		if p.Resolved() {
+			continue
+		}
+		number, proto, ok := strings.Cut(strings.ReplaceAll(p.Name, "/", "-"), "-")
+		n, err := strconv.ParseUint(number, 10, 16)
+		if !ok || err != nil || n == 0 || !slices.Contains([]string{"tcp", "udp", "sctp"}, proto) {
+			return fmt.Errorf("port %q: want [HOSTIP:]HOSTPORT:PORT[/PROTOCOL], or a name such as 80-tcp", p.Name)
+		}
+		p.ContainerPort, p.Protocol = uint16(n), proto
+	}
+	if len(req.Ports) > 0 && req.Net.Mode != conf.Contained {
+		return fmt.Errorf("--port needs a network: --net=%s has none to publish it on", req.Net.Mode)
+	}
+	return nil
+}

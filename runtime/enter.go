@@ -1,0 +1,81 @@
+package runtime
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/runtime/bundle"
+)
+
+// EnterOptions of Enter.
+type EnterOptions struct {
+	App  string // may be empty where the pod has one
+	TTY  bool
+	User string
+	Env  []bundle.EnvVar
+	Cwd  string
+	Args []string // empty: a shell
+}
+
+// shell is bash where the image has it.
+const shell = "command -v bash >/dev/null 2>&1 && exec bash; exec sh"
+
+// Enter becomes a command inside a running app, with its namespaces, cgroup, capabilities and filter. It returns only on error.
+func (r *Runtime) Enter(pod *pods.Pod, opts EnterOptions) error {
+	state, err := pod.State()
+	if err != nil {
+		return err
+	}
+	if state != pods.Running {
+		return fmt.Errorf("pod %s: %w: it is %s, not running", pod.UUID, ErrState, state)
+	}
+	run, err := pod.Run()
+	if err != nil {
+		return err
+	}
+	var names []string
+	if opts.App != "" {
+		names = []string{opts.App}
+	}
+	apps, err := chooseApps(pod, names)
+	if err != nil {
+		return err
+	}
+	if len(apps) != 1 {
+		return fmt.Errorf("%w: pod %s has several apps: say --app=%s", ErrRequest, pod.UUID, strings.Join(apps, "|"))
+	}
+	launch, err := r.Programs.Find(launchProgram)
+	if err != nil {
+		return err
+	}
+	argv := []string{launch, "enter", "--run-dir=" + run.RunDir, "--app=" + apps[0], "--pod-dir=" + filepath.Join(r.Pods().Path(), pod.UUID)}
+	argv = append(argv, opts.flags()...)
+	if err := syscall.Exec(launch, argv, os.Environ()); err != nil {
+		return fmt.Errorf("execute %s: %w", launch, err)
+	}
+	return nil
+}
+
+func (o EnterOptions) flags() []string {
+	var flags []string
+	if o.TTY {
+		flags = append(flags, "--tty")
+	}
+	if o.User != "" {
+		flags = append(flags, "--user="+o.User)
+	}
+	for _, v := range o.Env {
+		flags = append(flags, "--env="+v.String())
+	}
+	if o.Cwd != "" {
+		flags = append(flags, "--cwd="+o.Cwd)
+	}
+	if len(o.Args) == 0 {
+		return append(flags, "--", "/bin/sh", "-c", shell)
+	}
+	return append(append(flags, "--"), o.Args...)
+}

@@ -1,0 +1,172 @@
+package runtime
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	goruntime "runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// What stage1 finds open. Everything else is closed at the exec.
+const (
+	podFD  = 3 // the pod directory
+	lockFD = 4 // the lock file; the life lock is held through it
+	pipeFD = 5 // --detached: where stage1 says that the pod is ready
+)
+
+// Exec becomes the pod's supervisor: same process, same cgroup, the caller's terminal. It returns only on error.
+func (r *Runtime) Exec(p *Prepared) error {
+	argv, err := r.stage1("run", p.path)
+	if err != nil {
+		return err
+	}
+	// The namespace belongs to the thread that the kernel turns into the process at execve.
+	goruntime.LockOSThread()
+	if err := ownMounts(); err != nil {
+		return err
+	}
+	dir, err := os.Open(p.path)
+	if err != nil {
+		return err
+	}
+	if err := place([]*os.File{dir, p.lock.File()}, podFD); err != nil {
+		return fmt.Errorf("hand over descriptors: %w", err)
+	}
+	err = syscall.Exec(argv[0], argv, os.Environ())
+	return fmt.Errorf("execute %s: %w", argv[0], err)
+}
+
+func (r *Runtime) stage1(verb string, args ...string) ([]string, error) {
+	path, err := r.Programs.Find(stage1Program)
+	if err != nil {
+		return nil, err
+	}
+	return append([]string{path, verb}, args...), nil
+}
+
+// ownMounts gives the calling thread a mount namespace that follows the host's and that the host does not follow. Not
+// private: private copies would pin every host mount, and the host could unmount nothing.
+func ownMounts() error {
+	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
+		if errors.Is(err, unix.EPERM) {
+			return fmt.Errorf("make mount namespace: %w: this needs root", err)
+		}
+		return fmt.Errorf("make mount namespace: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("make mounts slaves of the host's: %w", err)
+	}
+	return nil
+}
+
+// place puts files at the descriptors from first on, and marks all above to be closed at the exec: what the caller had open must
+// not reach a pod (CVE-2024-21626). Descriptors of the Go runtime that stood there are gone; only execve may follow.
+func place(files []*os.File, first int) error {
+	var high []int
+	for _, f := range files { // out of the way of the places first
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, first+len(files)+100)
+		if err != nil {
+			return err
+		}
+		high = append(high, fd)
+	}
+	for i, fd := range high {
+		if err := unix.Dup3(fd, first+i, 0); err != nil {
+			return err
+		}
+	}
+	return unix.CloseRange(uint(first+len(files)), math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+}
+
+// StartError is what stage1 said when it could not start a detached pod.
+type StartError struct {
+	Message string
+	Code    int
+}
+
+func (e *StartError) Error() string { return e.Message }
+
+// Start runs the pod without us: a supervisor in a session of its own, whose apps write to the pod's logs. It returns when the pod is
+// ready. A *StartError is stage1's.
+func (r *Runtime) Start(p *Prepared) error {
+	argv, err := r.stage1("run", "--detached", p.path)
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(p.path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	ready, said, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer ready.Close()
+	pid, err := spawn(argv, []*os.File{dir, p.lock.File(), said})
+	err = errors.Join(err, said.Close(), p.Release()) // the lock lives on in the child
+	if err != nil {
+		return err
+	}
+	return awaitReady(ready, pid)
+}
+
+// spawn starts argv with files from podFD on. It runs on a thread of its own, which takes its mount namespace with it.
+func spawn(argv []string, files []*os.File) (pid int, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		goruntime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if err = ownMounts(); err != nil {
+			return
+		}
+		var null *os.File
+		if null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+			return
+		}
+		defer null.Close()
+		var p *os.Process
+		p, err = os.StartProcess(argv[0], argv, &os.ProcAttr{
+			Env:   os.Environ(),
+			Files: append([]*os.File{null, null, null}, files...), // all others are close-on-exec, ours by Go, the caller's by CloseForeign
+			Sys:   &syscall.SysProcAttr{Setsid: true},
+		})
+		if err == nil {
+			pid = p.Pid
+		}
+	}()
+	<-done
+	if err != nil {
+		return 0, fmt.Errorf("start %s: %w", argv[0], err)
+	}
+	return pid, nil
+}
+
+// awaitReady reads the one line that stage1 says.
+func awaitReady(pipe *os.File, pid int) error {
+	line, err := bufio.NewReader(io.LimitReader(pipe, 64<<10)).ReadBytes('\n')
+	var said struct {
+		Ready bool   `json:"ready"`
+		Error string `json:"error"`
+		Code  int    `json:"code"`
+	}
+	if err != nil || json.Unmarshal(line, &said) != nil {
+		return &StartError{Message: fmt.Sprintf("the supervisor (process %d) died before the pod was ready", pid), Code: 254}
+	}
+	if !said.Ready {
+		return &StartError{Message: said.Error, Code: said.Code}
+	}
+	return nil
+}
+
+// CloseForeign marks every descriptor above stderr to be closed at an exec. The caller of gantry may have left any open.
+func CloseForeign() error {
+	return unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+}

@@ -1,0 +1,206 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/gantryrun/gantry/network/conf"
+	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/runtime/bundle"
+)
+
+// Prepared is a pod that is complete on disk, with its life in our hands.
+type Prepared struct {
+	UUID string
+	pod  *pods.Pod
+	path string
+	lock *pods.Lock
+}
+
+// Release leaves the pod prepared, for who runs it later.
+func (p *Prepared) Release() error { return errors.Join(p.lock.Release(), p.pod.Close()) }
+
+// Prepare makes the pod that req describes. On error nothing of it is left. The caller hands the result to Exec or Start, or
+// releases it.
+func (r *Runtime) Prepare(ctx context.Context, req *Request) (*Prepared, error) {
+	if err := req.complete(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
+	}
+	nets, err := r.freezeNetworks(req)
+	if err != nil {
+		return nil, err
+	}
+	images, release, err := r.holdImages(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	defer release() // by then pod.json names the images, and gc sees them there
+	draft, err := r.Pods().Draft(req.UUID)
+	if err != nil {
+		return nil, fmt.Errorf("make pod directory: %w", err)
+	}
+	lock, err := r.write(draft, req, images, nets)
+	if err != nil {
+		return nil, errors.Join(err, draft.Discard())
+	}
+	return &Prepared{UUID: req.UUID, pod: draft.Pod, path: draft.Path(), lock: lock}, nil
+}
+
+// write writes everything into the draft, pod.json last.
+func (r *Runtime) write(draft *pods.Draft, req *Request, images []*usedImage, nets []conf.Network) (*pods.Lock, error) {
+	m := req.manifest()
+	for i, n := range nets {
+		file := fmt.Sprintf("net/%d-%s.conflist", i, n.Name)
+		if err := draft.WriteFile(file, n.Conflist); err != nil {
+			return nil, err
+		}
+		m.Networks = append(m.Networks, pods.Network{Name: n.Name, IfName: n.IfName, Conflist: file, Args: n.Args, Publish: len(n.Ports) > 0})
+	}
+	if len(nets) > 0 {
+		m.PluginDirs = r.Networks.PluginDirs
+	}
+	pod := req.pod(draft.Path())
+	var implicit []bundle.Volume
+	for i := range req.Apps {
+		volumes, err := r.writeApp(draft, req, pod, i, images[i])
+		if err != nil {
+			return nil, fmt.Errorf("app %s: %w", req.Apps[i].Name, err)
+		}
+		implicit = append(implicit, volumes...)
+	}
+	if err := makeVolumes(draft, req.Volumes, imageRoot{}); err != nil {
+		return nil, err
+	}
+	for _, v := range append(req.Volumes, implicit...) {
+		m.Volumes = append(m.Volumes, pods.Volume{Name: v.Name, Kind: v.Kind, Source: v.Source, ReadOnly: v.ReadOnly})
+	}
+	return draft.Commit(m, req.Durable)
+}
+
+func (r *Runtime) writeApp(draft *pods.Draft, req *Request, pod bundle.Pod, order int, img *usedImage) ([]bundle.Volume, error) {
+	a := &req.Apps[order]
+	root := imageRoot{img.lower}
+	accounts, err := root.accounts()
+	if err != nil {
+		return nil, err
+	}
+	user, group := bundle.User(img.Config, a.App)
+	id, err := bundle.Resolve(user, group, a.SupplementaryGIDs, accounts)
+	if err != nil {
+		return nil, err
+	}
+	if a.Devices, err = findDevices(a.Devices); err != nil {
+		return nil, err
+	}
+	built, err := bundle.Build(bundle.Input{Pod: pod, App: a.App, Image: img.Config, Identity: id})
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := appManifest(a, order, img)
+	if err != nil {
+		return nil, err
+	}
+	manifest.Exec = built.Spec.Process.Args
+	if err := r.addSeccomp(built, manifest); err != nil {
+		return nil, err
+	}
+	config, err := json.Marshal(built.Spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := draft.WriteFile(pods.AppPath(a.Name, pods.ConfigFile), config); err != nil {
+		return nil, err
+	}
+	if err := makeVolumes(draft, built.Volumes, root); err != nil {
+		return nil, err
+	}
+	return built.Volumes, draft.AddApp(manifest)
+}
+
+func appManifest(a *AppRequest, order int, img *usedImage) (*pods.App, error) {
+	signal, err := bundle.StopSignal(a.StopSignal, img.Config.Config.StopSignal)
+	if err != nil {
+		return nil, err
+	}
+	return &pods.App{
+		Name: a.Name, Order: order,
+		Image:  pods.Image{Name: img.name, ID: img.ID.String(), ChainID: img.ChainID.String()},
+		Rootfs: pods.Rootfs{Lower: img.lower, ReadOnly: a.ReadOnlyRootfs},
+		Stdin:  a.Stdin, Stdout: a.Stdout, Stderr: a.Stderr,
+		StopSignal: signal, StopTimeout: a.StopTimeout,
+		Essential: a.Essential, After: a.After, Labels: a.Labels, Annotations: a.Annotations,
+	}, nil
+}
+
+// manifest is the pod's part of the request.
+func (req *Request) manifest() *pods.Manifest {
+	m := &pods.Manifest{
+		Name: req.Name, Hostname: req.Hostname, Created: time.Now(), Stage1: "default",
+		Net: pods.NetCNI, DNS: req.DNS, Hosts: req.Hosts, IPC: "private", PID: "pod",
+		Labels: req.Labels, Annotations: req.Annotations,
+	}
+	switch req.Net.Mode {
+	case conf.None:
+		m.Net = pods.NetNone
+	case conf.HostNet:
+		m.Net = pods.NetHost
+	}
+	if req.HostIPC {
+		m.IPC = "host"
+	}
+	if req.HostPID {
+		m.PID = "host"
+	}
+	for _, p := range req.Ports {
+		port := pods.Port{Name: p.Name, Protocol: p.Protocol, HostPort: int(p.HostPort), PodPort: int(p.ContainerPort)}
+		if p.HostIP.IsValid() {
+			port.HostIP = p.HostIP.String()
+		}
+		m.Ports = append(m.Ports, port)
+	}
+	return m
+}
+
+func (req *Request) pod(path string) bundle.Pod {
+	return bundle.Pod{
+		UUID: req.UUID, Path: path,
+		HostNet: req.Net.Mode == conf.HostNet, HostPID: req.HostPID, HostIPC: req.HostIPC,
+		Env: req.Env, Volumes: req.Volumes, Mounts: req.Mounts, Insecure: req.Insecure,
+	}
+}
+
+// freezeNetworks finds the networks and checks the ports before anything is made or fetched.
+func (r *Runtime) freezeNetworks(req *Request) ([]conf.Network, error) {
+	nets, err := r.Networks.Freeze(req.Net, req.Ports)
+	if errors.Is(err, conf.ErrNotFound) && len(req.Net.Networks) > 0 {
+		return nil, err
+	}
+	return nets, err
+}
+
+// WriteUUIDFile writes uuid where --uuid-file-save wants it, before the pod is there: whoever finds a failed start's
+// file can clean up after it.
+func WriteUUIDFile(path, uuid string) error {
+	if err := os.WriteFile(path, []byte(uuid+"\n"), 0o644); err != nil {
+		return fmt.Errorf("save UUID: %w", err)
+	}
+	return nil
+}
+
+// ReadUUIDFile reads what WriteUUIDFile wrote.
+func ReadUUIDFile(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read UUID: %w", err)
+	}
+	uuid := strings.TrimSpace(string(data))
+	if len(uuid) != 36 {
+		return "", fmt.Errorf("read UUID: %s holds %q, which is none", path, uuid)
+	}
+	return uuid, nil
+}

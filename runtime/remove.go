@@ -1,0 +1,110 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/gantryrun/gantry/pods"
+)
+
+// Remove removes a pod that is over or was never run, and everything that it left; with force, a running one is killed first.
+// ErrState: it is alive.
+func (r *Runtime) Remove(ctx context.Context, pod *pods.Pod, force bool) error {
+	state, err := pod.State()
+	if err != nil {
+		return err
+	}
+	if state.Live() && force {
+		if err := Stop(ctx, pod, StopOptions{Force: true}); err != nil {
+			return err
+		}
+	}
+	_, err = r.sweep(ctx, pod, func(pods.State) bool { return true })
+	return err
+}
+
+// sweep takes the locks of a pod that nobody runs, undoes what its supervisor left behind, and removes it if remove says so of
+// its state.
+func (r *Runtime) sweep(ctx context.Context, pod *pods.Pod, remove func(pods.State) bool) (removed bool, err error) {
+	gc, err := pod.LockGC()
+	if err != nil {
+		return false, busy(pod, err, "somebody else is removing it")
+	}
+	defer func() { err = errors.Join(err, gc.Release()) }()
+	before, err := pod.State()
+	if err != nil {
+		return false, err
+	}
+	if before.Live() || before == pods.Preparing {
+		return false, fmt.Errorf("pod %s: %w: it is %s", pod.UUID, ErrState, before)
+	}
+	// With its life in our hands nobody can start it under us.
+	life, err := pod.LockLife()
+	if err != nil {
+		return false, busy(pod, err, "somebody runs it")
+	}
+	defer func() { err = errors.Join(err, life.Release()) }()
+	state, err := pod.State()
+	if err != nil {
+		return false, err
+	}
+	if state = withoutUs(state, before); state.Over() {
+		if err := r.undo(ctx, pod); err != nil {
+			return false, err
+		}
+	}
+	if !remove(state) {
+		return false, nil
+	}
+	return true, r.Pods().Remove(pod)
+}
+
+// withoutUs is what state would be if we did not hold the life lock. before is what it was: it can only have moved on.
+func withoutUs(state, before pods.State) pods.State {
+	if state == pods.Starting {
+		return pods.Prepared
+	}
+	if before == pods.Exited {
+		return before
+	}
+	return seenWithoutUs(state)
+}
+
+func busy(pod *pods.Pod, err error, why string) error {
+	if errors.Is(err, pods.ErrBusy) {
+		return fmt.Errorf("pod %s: %w: %s", pod.UUID, ErrState, why)
+	}
+	return err
+}
+
+// undo has stage1 take back what a dead supervisor left: processes, attachments, cgroups. Where it ended by itself there is nothing.
+func (r *Runtime) undo(ctx context.Context, pod *pods.Pod) error {
+	if _, err := pod.Root().Lstat("run.json"); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if exit, err := pod.Exit(); err == nil && len(exit.Left) == 0 {
+		return nil
+	}
+	argv, err := r.stage1("undo", r.Pods().PodPath(pod.UUID))
+	if err != nil {
+		return err
+	}
+	dir, err := pod.Root().Open(".")
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env, cmd.Stderr, cmd.ExtraFiles = os.Environ(), &stderr, []*os.File{dir}
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("undo pod %s: %w: %s", pod.UUID, err, strings.TrimSpace(stderr.String()))
+	}
+	return nil
+}

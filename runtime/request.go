@@ -1,0 +1,59 @@
+package runtime
+
+import (
+	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/network/conf"
+	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/runtime/bundle"
+)
+
+// PullPolicy says when an image is fetched.
+type PullPolicy string
+
+// The policies. The zero value is PullNew.
+const (
+	PullNew    PullPolicy = "new"    // when it is not in the store
+	PullNever  PullPolicy = "never"  // not at all
+	PullUpdate PullPolicy = "update" // always, so that a tag that moved is followed
+)
+
+// Request is a pod that somebody wants.
+type Request struct {
+	UUID        string // empty: a new one
+	Name        string
+	Hostname    string // empty: gantry-UUID
+	Net         conf.Selection
+	Ports       []conf.PortMapping
+	DNS         pods.DNS
+	Hosts       []pods.HostsEntry
+	HostIPC     bool
+	HostPID     bool
+	Env         bundle.Environment
+	Volumes     []bundle.Volume
+	Mounts      []bundle.Mount
+	Labels      map[string]string
+	Annotations map[string]string
+	Insecure    bundle.Insecure
+	Pull        PullPolicy
+	Apps        []AppRequest
+	// Durable: the pod survives a power cut once Prepare has returned. `run` does without: a power cut ends its pod anyway.
+	Durable bool
+}
+
+// AppRequest is one app of a Request.
+type AppRequest struct {
+	bundle.App
+	Image       image.Ref
+	Stdin       string // pods.Stream...
+	Stdout      string
+	Stderr      string
+	StopSignal  string // empty: the image's, else SIGTERM
+	StopTimeout int    // seconds; 0: DefaultStopTimeout
+	Essential   bool
+	After       []string
+	Labels      map[string]string
+	Annotations map[string]string
+}
+
+// DefaultStopTimeout is how many seconds an app has between its stop signal and SIGKILL.
+const DefaultStopTimeout = 10

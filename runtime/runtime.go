@@ -1,0 +1,41 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+
+	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/network/conf"
+	"github.com/gantryrun/gantry/pods"
+)
+
+// Errors that callers branch on.
+var (
+	// ErrRequest: what was asked for makes no sense, whatever the state of the host.
+	ErrRequest = errors.New("invalid request")
+	// ErrState: the pod is not in a state in which this can be done.
+	ErrState = errors.New("wrong state")
+	// ErrProgram: a program of gantry's own is missing.
+	ErrProgram = errors.New("program not found")
+)
+
+// Runtime is stage0 for one data directory. It holds nothing open.
+type Runtime struct {
+	Dir      string // absolute
+	Store    *image.Store
+	Networks conf.Source
+	Programs Programs
+	// Fetch brings an image into the store. nil: only what is there already can be used.
+	Fetch func(ctx context.Context, ref image.Ref) (*image.Image, error)
+	// Warn tells the user something that is no error. nil: nobody listens.
+	Warn func(format string, args ...any)
+}
+
+// Pods are the pods of the data directory.
+func (r *Runtime) Pods() *pods.Store { return pods.In(r.Dir) }
+
+func (r *Runtime) warn(format string, args ...any) {
+	if r.Warn != nil {
+		r.Warn(format, args...)
+	}
+}

@@ -1,0 +1,51 @@
+package runtime
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/pods/atomicfile"
+	"github.com/gantryrun/gantry/runtime/bundle"
+)
+
+// addSeccomp puts the filter where who installs it looks: gantry-init, last before the app's own program, from a compiled program
+// that all apps with the same profile share; or, where the app may gain privileges, libcontainer, from config.json.
+func (r *Runtime) addSeccomp(built *bundle.Result, app *pods.App) error {
+	if built.Seccomp == nil {
+		return nil
+	}
+	if !built.Spec.Process.NoNewPrivileges {
+		profile, err := built.Seccomp.Profile()
+		if err != nil {
+			return fmt.Errorf("seccomp: %w", err)
+		}
+		built.Spec.Linux.Seccomp = profile
+		return nil
+	}
+	base := filepath.Join(r.Dir, "seccomp", built.Seccomp.Key)
+	app.Seccomp = &pods.Seccomp{Profile: base + ".json", Program: base + ".bpf"}
+	if _, err := os.Stat(app.Seccomp.Profile); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	profile, err := built.Seccomp.Profile()
+	if err != nil {
+		return fmt.Errorf("seccomp: %w", err)
+	}
+	data, err := json.Marshal(profile)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(base), 0o700); err != nil {
+		return err
+	}
+	// A cache: what a power cut takes, the next run makes again. It cannot tear on the file systems that we support.
+	if err := atomicfile.Write(app.Seccomp.Profile, 0o600, data, false); err != nil {
+		return fmt.Errorf("cache seccomp profile: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,203 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
+)
+
+// process is a process that cannot be mistaken for another one: a PID may have been given to somebody else since it was written
+// down.
+type process struct{ fd int }
+
+// openProcess opens pid if it is still the process that started at start, in clock ticks since boot. ErrState: it is gone.
+func openProcess(pid int, start uint64) (*process, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
+		return nil, fmt.Errorf("process %d: %w: it is gone", pid, ErrState)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open process %d: %w", pid, err)
+	}
+	// Now that it is open, what /proc says is of this process, or of nobody.
+	now, err := startTime(pid)
+	if err != nil || now != start {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("process %d: %w: it is gone", pid, ErrState)
+	}
+	return &process{fd}, nil
+}
+
+func (p *process) signal(sig unix.Signal) error {
+	err := unix.PidfdSendSignal(p.fd, sig, nil, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil // it was faster
+	}
+	return err
+}
+
+func (p *process) close() { _ = unix.Close(p.fd) }
+
+// startTime is field 22 of /proc/PID/stat. The second field may hold anything, so it is counted from its closing parenthesis.
+func startTime(pid int) (uint64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	if len(fields) < 20 {
+		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
+	}
+	return strconv.ParseUint(fields[19], 10, 64)
+}
+
+// supervisor opens the process of the pod's supervisor. ErrState: there is none.
+func supervisor(pod *pods.Pod) (*process, error) {
+	run, err := pod.Run()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("pod %s: %w: it has no supervisor yet", pod.UUID, ErrState)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if run.BootID != pods.BootID() {
+		return nil, fmt.Errorf("pod %s: %w: it ran before the machine was restarted", pod.UUID, ErrState)
+	}
+	return openProcess(run.PID, run.StartTime)
+}
+
+// StopOptions of Stop. The zero value asks every app to end in order, and waits as long as that takes.
+type StopOptions struct {
+	Force   bool          // kill at once
+	Timeout time.Duration // kill after this; 0: each app's own stop timeout decides
+}
+
+// Stop ends a running pod and returns when it is over. A pod that is over already is no error.
+func Stop(ctx context.Context, pod *pods.Pod, opts StopOptions) error {
+	state, err := pod.State()
+	if err != nil || state.Over() || state == pods.Exiting {
+		return errors.Join(err, waitExiting(ctx, pod, state))
+	}
+	if state == pods.Prepared || state == pods.Preparing {
+		return fmt.Errorf("pod %s: %w: it is %s, not running", pod.UUID, ErrState, state)
+	}
+	if state == pods.Starting {
+		if err := awaitRun(ctx, pod); err != nil {
+			return err
+		}
+	}
+	p, err := supervisor(pod)
+	if errors.Is(err, ErrState) {
+		return pod.WaitDead(ctx) // it ended between two looks
+	}
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if opts.Force {
+		return errors.Join(p.signal(unix.SIGQUIT), pod.WaitDead(ctx))
+	}
+	if err := p.signal(unix.SIGTERM); err != nil {
+		return fmt.Errorf("stop pod %s: %w", pod.UUID, err)
+	}
+	if opts.Timeout == 0 {
+		return pod.WaitDead(ctx)
+	}
+	patience, cancel := context.WithTimeout(ctx, opts.Timeout)
+	defer cancel()
+	if err := pod.WaitDead(patience); err == nil || ctx.Err() != nil {
+		return err
+	}
+	return errors.Join(p.signal(unix.SIGQUIT), pod.WaitDead(ctx))
+}
+
+func waitExiting(ctx context.Context, pod *pods.Pod, state pods.State) error {
+	if state == pods.Exiting {
+		return pod.WaitDead(ctx)
+	}
+	return nil
+}
+
+// Kill sends sig to the first process of each of the named apps, of all where none is named.
+func Kill(pod *pods.Pod, sig unix.Signal, names []string) error {
+	state, err := pod.State()
+	if err != nil {
+		return err
+	}
+	if state != pods.Running {
+		return fmt.Errorf("pod %s: %w: it is %s, not running", pod.UUID, ErrState, state)
+	}
+	run, err := pod.Run()
+	if err != nil {
+		return err
+	}
+	apps, err := chooseApps(pod, names)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, a := range apps {
+		p, err := appProcess(run.RunDir, a)
+		if err == nil {
+			err = p.signal(sig)
+			p.close()
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("app %s: %w", a, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// chooseApps checks names against the pod's apps; none means all.
+func chooseApps(pod *pods.Pod, names []string) ([]string, error) {
+	apps, err := pod.Apps()
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	known := map[string]bool{}
+	for _, a := range apps {
+		all = append(all, a.Name)
+		known[a.Name] = true
+	}
+	for _, n := range names {
+		if !known[n] {
+			return nil, fmt.Errorf("%w: pod %s has no app %q: it has %s", ErrRequest, pod.UUID, n, strings.Join(all, ", "))
+		}
+	}
+	if len(names) == 0 {
+		return all, nil
+	}
+	return names, nil
+}
+
+// appProcess opens an app's first process, from what libcontainer notes about it.
+func appProcess(runDir, app string) (*process, error) {
+	data, err := os.ReadFile(filepath.Join(runDir, "lc", app, "state.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: it is not running", ErrState)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var state struct {
+		PID   int    `json:"init_process_pid"`
+		Start uint64 `json:"init_process_start"`
+	}
+	if err := json.Unmarshal(data, &state); err != nil {
+		return nil, err
+	}
+	return openProcess(state.PID, state.Start)
+}

@@ -1,0 +1,90 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/runtime/bundle"
+)
+
+// checkSource makes sure that a host volume is there: the app's data would otherwise end in a directory that nobody meant.
+func checkSource(v bundle.Volume) error {
+	if v.Kind != bundle.KindHost {
+		return nil
+	}
+	if _, err := os.Stat(v.Source); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("volume %q: source %q does not exist: make it first", v.Name, v.Source)
+		}
+		return fmt.Errorf("volume %q: %w", v.Name, err)
+	}
+	return nil
+}
+
+// makeVolumes makes the directories of the empty volumes among volumes. One that covers a directory of the image takes its
+// owner and mode, so that a database finds its directory as its image made it; what is in there is not copied yet.
+func makeVolumes(draft *pods.Draft, volumes []bundle.Volume, image imageRoot) error {
+	root := draft.Root()
+	for _, v := range volumes {
+		if v.Kind != bundle.KindEmpty {
+			continue
+		}
+		mode, uid, gid := v.Mode, int(v.UID), int(v.GID)
+		if v.From != "" {
+			if st, err := image.stat(v.From); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+				mode, uid, gid = modeOf(st.Mode), int(st.Uid), int(st.Gid)
+			}
+		}
+		if mode == 0 {
+			mode = 0o755
+		}
+		dir := bundle.VolumeDir(v.Name)
+		err := root.MkdirAll(dir, 0o700)
+		if err == nil {
+			err = root.Chown(dir, uid, gid)
+		}
+		if err == nil {
+			err = root.Chmod(dir, mode) // not by mkdir: the umask must not decide
+		}
+		if err != nil {
+			return fmt.Errorf("make volume %s: %w", v.Name, err)
+		}
+	}
+	return nil
+}
+
+func modeOf(mode uint32) fs.FileMode {
+	m := fs.FileMode(mode & 0o777)
+	if mode&unix.S_ISVTX != 0 {
+		m |= fs.ModeSticky
+	}
+	return m
+}
+
+// findDevices looks up what the host's device files are.
+func findDevices(devices []bundle.Device) ([]bundle.Device, error) {
+	found := make([]bundle.Device, len(devices))
+	for i, d := range devices {
+		var st unix.Stat_t
+		if err := unix.Stat(d.Source, &st); err != nil {
+			return nil, fmt.Errorf("device %s: %w", d.Source, err)
+		}
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFCHR:
+			d.Type = "c"
+		case unix.S_IFBLK:
+			d.Type = "b"
+		default:
+			return nil, fmt.Errorf("device %s is no device file", d.Source)
+		}
+		d.Major, d.Minor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
+		d.Mode, d.UID, d.GID = fs.FileMode(st.Mode&0o777), st.Uid, st.Gid
+		found[i] = d
+	}
+	return found, nil
+}
