@@ -72,6 +72,11 @@ func Root() (string, error) {
 	return "", errors.New("find work tree: no go.mod upwards")
 }
 
+// initFlags are the Makefile's INITFLAGS.
+var initFlags = []string{
+	"-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-Os", "-s", "-Wl,-z,noseparate-code", "-Wl,--build-id=none",
+}
+
 func buildAll(root, bin string) error {
 	goBuild := []string{"go", "build", "-trimpath", "-ldflags", "-s -w"}
 	steps := []struct {
@@ -92,7 +97,7 @@ func buildAll(root, bin string) error {
 		return err
 	}
 	if !newer(bin+"/gantry-init", sources) {
-		cc := slices.Concat([]string{"gcc", "-static", "-Os", "-s", "-o", bin + "/gantry-init"}, sources)
+		cc := slices.Concat([]string{"gcc"}, initFlags, []string{"-o", bin + "/gantry-init"}, sources)
 		if err := run(root, "0", cc...); err != nil {
 			return err
 		}
