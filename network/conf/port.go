@@ -58,6 +58,8 @@ func ParsePort(s string) (PortMapping, error) {
 	if !isNumber(fields[0]) && !isAddr(fields[0]) {
 		if p.Name, fields = fields[0], fields[1:]; p.Name == "" {
 			return fail("no port name")
+		} else if !isName(p.Name) {
+			return fail("%q is neither a number, nor an address, nor a port's name", p.Name)
 		}
 	}
 	if len(fields) > 0 && isAddr(fields[0]) {
@@ -113,6 +115,12 @@ func splitPort(s string) ([]string, error) {
 		fields = strings.Split(strings.TrimSuffix(before, ":"), ":")
 	}
 	return slices.Concat(fields, []string{addr}, strings.Split(after, ":")), nil
+}
+
+// isName says whether a port of an image may be called so, an app's name and a slash before it included.
+func isName(s string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	return strings.IndexAny(s, letters) == 0 && strings.Trim(s, letters+"._/-") == ""
 }
 
 func isNumber(s string) bool {
