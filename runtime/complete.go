@@ -78,6 +78,9 @@ func appName(ref image.Ref) string {
 	s := ref.Repository
 	switch {
 	case s != "":
+	case ref.Tag != "": // of a layout or an archive: what is in there
+		s = strings.TrimSuffix(strings.SplitN(path.Base(ref.Tag), "@", 2)[0], ":latest")
+		s, _, _ = strings.Cut(s, ":")
 	case ref.Path != "":
 		s = strings.TrimSuffix(path.Base(ref.Path), path.Ext(ref.Path))
 	default:

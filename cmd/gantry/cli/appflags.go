@@ -91,7 +91,7 @@ func (o *appOptions) addLifeFlags(fs *pflag.FlagSet) {
 	a := &o.req
 	oneVar(fs, &a.StopSignal, "stop-signal", "SIGNAL", "signal that asks the app to end (default: the image's, else SIGTERM)", bundle.ParseSignal)
 	oneVar(fs, &o.stopTimeout, "stop-timeout", "DURATION", "from the stop signal to SIGKILL", parseDuration)
-	fs.BoolVar(&a.Essential, "essential", false, "the pod ends with this app")
+	fs.BoolVar(&a.Essential, "essential", true, "the pod ends when this app fails, and is over when all essential apps have ended")
 	oneVar(fs, &a.Stdin, "stdin", "MODE", "inherit or null", parseStream(pods.StreamInherit, pods.StreamNull))
 	oneVar(fs, &a.Stdout, "stdout", "MODE", "inherit, log or null", parseStream(pods.StreamInherit, pods.StreamLog, pods.StreamNull))
 	oneVar(fs, &a.Stderr, "stderr", "MODE", "inherit, log or null", parseStream(pods.StreamInherit, pods.StreamLog, pods.StreamNull))

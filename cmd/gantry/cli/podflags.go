@@ -76,7 +76,6 @@ func (o *podOptions) addNetFlags(fs *pflag.FlagSet) {
 	listVar(fs, &o.req.Ports, "port", "[HOSTIP:]HOSTPORT:PORT[/PROTO]", "publish a port of the pod; also NAME:[HOSTIP:]HOSTPORT", conf.ParsePort)
 	alias(fs, "publish", "p", "port")
 	fs.StringVar(&o.req.Hostname, "hostname", "", "host name in the pod (default gantry-UUID)")
-	alias(fs, "", "h", "hostname")
 	listVar(fs, &o.req.DNS.Servers, "dns", "ADDRESS", "name server; host: the host's resolv.conf; none: none", o.parseDNS)
 	listVar(fs, &o.req.DNS.Search, "dns-search", "DOMAIN", "domain to search", word)
 	listVar(fs, &o.req.DNS.Options, "dns-opt", "OPTION", "option of resolv.conf", word)
