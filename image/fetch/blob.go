@@ -64,13 +64,13 @@ func (b *blobReader) Read(p []byte) (int, error) {
 // Close ends the transfer.
 func (b *blobReader) Close() error { return b.body.Close() }
 
-// open begins at byte n.
-func (b *blobReader) open() error {
+// open begins at byte n. What the registry answers is final; not to reach it is not.
+func (b *blobReader) open() (final bool, err error) {
 	ctx, cancel := context.WithCancelCause(context.WithValue(b.ctx, blobKey{}, true))
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.repo.url("blobs", b.desc.Digest.String()), nil)
 	if err != nil {
 		cancel(nil)
-		return err
+		return true, err
 	}
 	if b.n > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", b.n))
@@ -78,14 +78,14 @@ func (b *blobReader) open() error {
 	resp, err := b.repo.client.Do(req)
 	if err != nil {
 		cancel(nil)
-		return explain(b.repo.endpoint, err)
+		return errors.Is(err, errForbidden), explain(b.repo.endpoint, err)
 	}
-	b.body = newStallReader(ctx, resp.Body, b.repo.stall, cancel)
+	b.body = newStallReader(ctx, resp.Body, b.repo.pace.stall, cancel)
 	if err := b.accept(resp); err != nil {
 		b.body.Close()
-		return err
+		return true, err
 	}
-	return nil
+	return false, nil
 }
 
 // accept checks that the answer goes on where we are.
@@ -99,7 +99,7 @@ func (b *blobReader) accept(resp *http.Response) error {
 	case http.StatusPartialContent:
 		want := fmt.Sprintf("bytes %d-%d/%d", b.n, b.desc.Size-1, b.desc.Size)
 		if got := resp.Header.Get("Content-Range"); b.n == 0 || got != want {
-			return fmt.Errorf("registry continues with %q, asked for %q", got, want)
+			return fmt.Errorf("%w: registry continues with %q, asked for %q", ErrVerify, got, want)
 		}
 		return nil
 	}
@@ -109,7 +109,7 @@ func (b *blobReader) accept(resp *http.Response) error {
 // skip drops what we have already, from a registry that does not know ranges.
 func (b *blobReader) skip() error {
 	if b.received+b.n > 2*b.desc.Size {
-		return fmt.Errorf("transfer breaks off again and again, and the registry cannot continue one")
+		return fmt.Errorf("the registry cannot continue a transfer, and breaks off each: %w", io.ErrUnexpectedEOF)
 	}
 	dropped, err := io.CopyN(io.Discard, b.body, b.n)
 	b.received += dropped
@@ -129,12 +129,12 @@ func (b *blobReader) resume(cause error) error {
 			return cause
 		}
 		b.body.Close()
-		if err := wait(b.ctx, firstBackoff<<b.idle); err != nil {
+		if err := wait(b.ctx, b.repo.pace.backoff<<b.idle); err != nil {
 			return err
 		}
 		b.idle++
-		err := b.open()
-		if err == nil || errors.Is(err, ErrVerify) || errors.Is(err, errForbidden) {
+		final, err := b.open()
+		if err == nil || final {
 			return err
 		}
 		cause = err

@@ -2,16 +2,10 @@ package fetch
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
-
-	"github.com/google/go-containerregistry/pkg/authn"
 
 	"github.com/gantryrun/gantry/image"
 )
-
-const defaultStall = time.Minute
 
 // withRegistry calls use with each endpoint that serves ref, mirrors first, until one succeeds. What the registry
 // itself says is the error of all.
@@ -20,30 +14,38 @@ func (c *Client) withRegistry(ctx context.Context, ref image.Ref, use func(src s
 	if err != nil {
 		return err
 	}
-	var mirrors error
+	var mirrors []error
 	for _, e := range endpoints {
 		err := c.withEndpoint(ctx, e, ref, use)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
 		if !e.mirror {
-			return errors.Join(err, mirrors)
+			return withMirrors(err, mirrors)
 		}
-		mirrors = errors.Join(mirrors, fmt.Errorf("mirror %s: %w", e.host, err))
+		mirrors = append(mirrors, fmt.Errorf("mirror %s: %w", e.host, err))
 	}
-	return mirrors
+	return withMirrors(nil, mirrors)
+}
+
+// withMirrors makes one line of what the registry said and, before it, its mirrors.
+func withMirrors(err error, mirrors []error) error {
+	for _, m := range mirrors {
+		if err == nil {
+			err = m
+			continue
+		}
+		err = fmt.Errorf("%w (%w)", err, m)
+	}
+	return err
 }
 
 func (c *Client) withEndpoint(ctx context.Context, e endpoint, ref image.Ref, use func(src source, from string) error) error {
-	stall := c.Stall
-	if stall <= 0 {
-		stall = defaultStall
-	}
-	auth, err := c.credentials(ctx, e)
+	auth, err := c.credentials(e)
 	if err != nil {
 		return err
 	}
-	src, err := dial(ctx, e, ref, auth, stall)
+	src, err := dial(ctx, e, ref, auth, c.pace())
 	if err != nil {
 		return err
 	}
@@ -56,9 +58,4 @@ func (c *Client) endpoints(ref image.Ref) ([]endpoint, error) {
 	return []endpoint{{
 		host: ref.Registry, repository: ref.Repository, plainHTTP: c.InsecureHTTP, anyCert: c.InsecureTLS,
 	}}, nil
-}
-
-// credentials for an endpoint, from docker's or podman's files; anonymous where they know none.
-func (c *Client) credentials(_ context.Context, _ endpoint) (authn.Authenticator, error) {
-	return authn.Anonymous, nil
 }

@@ -35,6 +35,8 @@ type Client struct {
 	Progress func(Event)
 	// Stall is how long a registry may send nothing: 60 s.
 	Stall time.Duration
+
+	backoff time.Duration
 }
 
 // Options of one Fetch. The zero value is the default.

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -34,12 +33,12 @@ type repository struct {
 	ref      image.Ref
 	client   *http.Client
 	guard    *guard
-	stall    time.Duration
+	pace     pace
 }
 
 // dial connects: it finds out whether TLS is spoken and how the registry authenticates.
-func dial(ctx context.Context, e endpoint, ref image.Ref, auth authn.Authenticator, stall time.Duration) (*repository, error) {
-	g, err := newTransport(e, stall)
+func dial(ctx context.Context, e endpoint, ref image.Ref, auth authn.Authenticator, p pace) (*repository, error) {
+	g, err := newTransport(e, p.stall)
 	if err != nil {
 		return nil, err
 	}
@@ -51,13 +50,13 @@ func dial(ctx context.Context, e endpoint, ref image.Ref, auth authn.Authenticat
 	if err != nil {
 		return nil, fmt.Errorf("registry %q: %w", e.host, err)
 	}
-	rt, err := transport.NewWithContext(ctx, reg, auth, &retrier{g}, []string{reg.Repo(e.repository).Scope(transport.PullScope)})
+	rt, err := transport.NewWithContext(ctx, reg, auth, &retrier{g, p.backoff}, []string{reg.Repo(e.repository).Scope(transport.PullScope)})
 	if err != nil {
 		g.http.CloseIdleConnections()
 		return nil, explain(e, err)
 	}
 	e.host = reg.RegistryStr() // docker.io's servers have another name
-	return &repository{endpoint: e, ref: ref, client: newHTTPClient(rt), guard: g, stall: stall}, nil
+	return &repository{endpoint: e, ref: ref, client: newHTTPClient(rt), guard: g, pace: p}, nil
 }
 
 func (r *repository) close() error {
@@ -103,7 +102,7 @@ func (r *repository) getManifest(ctx context.Context, id string) ([]byte, string
 	if resp.StatusCode != http.StatusOK {
 		return nil, "", explain(r.endpoint, transport.CheckError(resp, http.StatusOK))
 	}
-	raw, err := io.ReadAll(newStallReader(ctx, resp.Body, r.stall, cancel)) // bounded by the guard
+	raw, err := io.ReadAll(newStallReader(ctx, resp.Body, r.pace.stall, cancel)) // bounded by the guard
 	if err != nil {
 		return nil, "", fmt.Errorf("manifest %s: %w", id, err)
 	}
@@ -112,7 +111,7 @@ func (r *repository) getManifest(ctx context.Context, id string) ([]byte, string
 
 func (r *repository) blob(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
 	b := &blobReader{ctx: ctx, repo: r, desc: desc}
-	if err := b.open(); err != nil {
+	if _, err := b.open(); err != nil {
 		return nil, err
 	}
 	return b, nil

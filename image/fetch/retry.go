@@ -13,17 +13,34 @@ import (
 // come back; we believe it up to a limit.
 const (
 	maxTries      = 4
-	firstBackoff  = 250 * time.Millisecond
 	maxRetryAfter = 20 * time.Second
 )
 
+// pace of a conversation. Tests are in a hurry.
+type pace struct {
+	stall   time.Duration // longest pause of a server
+	backoff time.Duration // first pause of ours, doubled from one try to the next
+}
+
+func (c *Client) pace() pace {
+	p := pace{stall: c.Stall, backoff: c.backoff}
+	if p.stall <= 0 {
+		p.stall = time.Minute
+	}
+	if p.backoff <= 0 {
+		p.backoff = 250 * time.Millisecond
+	}
+	return p
+}
+
 // retrier repeats requests that failed for reasons that pass.
 type retrier struct {
-	inner http.RoundTripper
+	inner   http.RoundTripper
+	backoff time.Duration
 }
 
 func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
-	backoff := firstBackoff
+	backoff := r.backoff
 	for try := 1; ; try++ {
 		resp, err := r.inner.RoundTrip(req)
 		pause, again := retryable(resp, err)
