@@ -7,10 +7,9 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/runc/libcontainer"
-	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
 )
@@ -30,8 +29,7 @@ type start struct {
 	result  pods.Launched
 	console *os.File // master of the app's terminal, if it has one
 
-	mu        sync.Mutex
-	container *libcontainer.Container // nil until there is something to kill
+	cgroup atomic.Pointer[string] // a directory that lists the app's processes; nil until there may be some
 }
 
 func (s *start) run() {
@@ -79,9 +77,9 @@ func (s *start) launch() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	s.mu.Lock()
-	s.container = container
-	s.mu.Unlock()
+	if err := s.rememberCgroup(container); err != nil {
+		return 0, errors.Join(err, container.Destroy())
+	}
 	if err := s.execute(container, process, last); err != nil {
 		return 0, errors.Join(err, container.Destroy())
 	}
@@ -126,44 +124,6 @@ func stream(fd int) *os.File {
 		return nil
 	}
 	return os.NewFile(uintptr(fd), "descriptor "+strconv.Itoa(fd))
-}
-
-// killAll kills whatever of starts lives, through its cgroup: processes that have not joined the pod's PID namespace
-// yet do not die with it, and on a pod without one nobody does.
-func killAll(starts []*start) error {
-	var errs []error
-	for _, s := range starts {
-		s.mu.Lock()
-		container := s.container
-		s.mu.Unlock()
-		if container == nil {
-			continue
-		}
-		for {
-			pids, err := container.Processes()
-			if err != nil {
-				errs = append(errs, fmt.Errorf("kill app %s: %w", s.app.Name, err))
-			}
-			alive := false
-			for _, pid := range pids {
-				alive = unix.Kill(pid, unix.SIGKILL) == nil && !dying(pid) || alive
-			}
-			if !alive {
-				break
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// dying reports that pid has been killed already, though its cgroup still lists it.
-func dying(pid int) bool {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return true
-	}
-	_, rest, _ := strings.Cut(string(data), ") ")
-	return strings.HasPrefix(rest, "Z") || strings.HasPrefix(rest, "X")
 }
 
 // execError is a failure of the last step, as gantry-init reports it.

@@ -23,6 +23,9 @@ import (
 
 // binaries builds gantry-launch and gantry-init, once per run of the tests.
 var binaries = sync.OnceValues(func() (string, error) {
+	if dir := os.Getenv(binariesVariable); dir != "" {
+		return dir, nil
+	}
 	dir, err := os.MkdirTemp("", "gantry-launch-test-")
 	if err != nil {
 		return "", err
@@ -43,15 +46,17 @@ var binaries = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
+// binariesVariable tells a test that runs in a process of its own where its parent has put the programs.
+const binariesVariable = "GANTRY_TEST_BINARIES"
+
 const busybox = "/bin/busybox"
 
 func TestMain(m *testing.M) {
-	if os.Getenv("GANTRY_TEST_SUPERVISOR") != "" {
-		os.Exit(superviseAndHang())
-	}
 	code := m.Run()
-	if dir, _ := binaries(); dir != "" {
-		os.RemoveAll(dir)
+	if os.Getenv(binariesVariable) == "" {
+		if dir, _ := binaries(); dir != "" {
+			os.RemoveAll(dir)
+		}
 	}
 	os.Exit(code)
 }
@@ -152,12 +157,7 @@ func (p *pod) startReaper() {
 func (p *pod) close() {
 	if p.reaper != nil && p.reaper.Process != nil {
 		_ = p.reaper.Process.Kill()
-		_ = p.reaper.Wait()
-	}
-	for { // the apps, and whatever else became a child of ours
-		if pid, err := unix.Wait4(-1, nil, 0, nil); err != nil || pid <= 0 {
-			break
-		}
+		reapAll(p.t) // the apps first: the kernel does not let a reaper go before them
 	}
 	for _, f := range p.open {
 		_ = f.Close()
@@ -165,6 +165,24 @@ func (p *pod) close() {
 	for _, dir := range cgroupDirs(p.t, p.cgroup) {
 		if err := removeCgroup(dir); err != nil {
 			p.t.Errorf("left behind: %v", err)
+		}
+	}
+}
+
+// reapAll collects every child of this process, and fails where one does not die.
+func reapAll(t testing.TB) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
+		for err == nil && pid > 0 {
+			pid, err = unix.Wait4(-1, nil, unix.WNOHANG, nil)
+		}
+		if err == unix.ECHILD {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Error("a process is left behind")
+			return
 		}
 	}
 }

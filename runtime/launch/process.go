@@ -2,6 +2,8 @@ package launch
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -37,6 +39,10 @@ func newProcess(p *specs.Process) (*libcontainer.Process, error) {
 	}
 	if size := p.ConsoleSize; size != nil {
 		process.ConsoleWidth, process.ConsoleHeight = uint16(size.Width), uint16(size.Height)
+	}
+	if !slices.ContainsFunc(p.Env, func(v string) bool { return strings.HasPrefix(v, "HOME=/") }) {
+		// Else libcontainer looks it up, by opening whatever the image has at /etc/passwd: a FIFO, say (CVE-2024-9676).
+		process.Env = append(slices.Clone(p.Env), "HOME=/")
 	}
 	limits, err := newLimits(p.Rlimits)
 	process.Rlimits = limits

@@ -104,8 +104,29 @@ func create(stateDir, app string, spec *specs.Spec) (*libcontainer.Container, er
 		return nil, fmt.Errorf("convert configuration: %w", err)
 	}
 	container, err := libcontainer.Create(stateDir, id, config)
+	if errors.Is(err, libcontainer.ErrExist) { // the app is being restarted, or an earlier start was cut short
+		if err := removeContainer(stateDir, id); err != nil {
+			return nil, err
+		}
+		container, err = libcontainer.Create(stateDir, id, config)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("create container: %w", err)
 	}
 	return container, nil
+}
+
+// removeContainer removes what is left of a container that does not run.
+func removeContainer(stateDir, id string) error {
+	old, err := libcontainer.Load(stateDir, id)
+	if errors.Is(err, libcontainer.ErrNotExist) { // a directory without a state: nothing was executed
+		return os.RemoveAll(filepath.Join(stateDir, id))
+	}
+	if err == nil {
+		err = old.Destroy()
+	}
+	if err != nil {
+		return fmt.Errorf("remove earlier container: %w", err)
+	}
+	return nil
 }
