@@ -1,0 +1,106 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"os"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gantryrun/gantry/network/netlab"
+)
+
+func TestForwardingIsRememberedAndReset(t *testing.T) {
+	h := lab(t)
+	out := netlab.NewOutside(t, "uplink0")
+	_ = out
+	was := map[string]string{
+		"ipv4/ip_forward": "0", "ipv6/conf/all/forwarding": "0", "ipv6/conf/uplink0/accept_ra": "1",
+	}
+	for name, value := range was {
+		if err := writeSysctl(name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func() map[string]string {
+		now := map[string]string{}
+		for name := range was {
+			var err error
+			if now[name], err = readSysctl(name); err != nil {
+				t.Error(err)
+			}
+		}
+		return now
+	}
+	p := start(t, h, attachment(t, "pod-a", "default"))
+	// A host that learns its default route from its router must go on to do so.
+	want := map[string]string{
+		"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1", "ipv6/conf/uplink0/accept_ra": "2",
+	}
+	if diff := cmp.Diff(want, read()); diff != "" {
+		t.Error(diff)
+	}
+	if err := h.Reset(); !errors.Is(err, ErrInUse) {
+		t.Errorf("reset under a pod: %v", err)
+	}
+	if err := h.Detach(context.Background(), p.Attachment, ""); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if err := h.Reset(); err != nil {
+			t.Error(err)
+		}
+	}
+	if diff := cmp.Diff(was, read()); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := os.Stat(h.stateFile()); err == nil {
+		t.Error("host.json is left")
+	}
+}
+
+func TestResetLeavesWhatOthersChanged(t *testing.T) {
+	h := lab(t)
+	if err := writeSysctl("ipv4/ip_forward", "0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.enableForwarding(true, false); err != nil {
+		t.Fatal(err)
+	}
+	// Somebody switches it off, then on again is not told from ours; off stays off.
+	if err := writeSysctl("ipv4/ip_forward", "0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Reset(); err != nil {
+		t.Fatal(err)
+	}
+	if now, err := readSysctl("ipv4/ip_forward"); now != "0" || err != nil {
+		t.Errorf("ip_forward %q, %v", now, err)
+	}
+}
+
+func TestPodSysctls(t *testing.T) {
+	h := lab(t)
+	p := start(t, h, attachment(t, "pod-a", "default"))
+	p.Do(func() {
+		for name, want := range map[string]string{
+			"ipv4/ping_group_range": "0\t2147483647", "ipv4/ip_unprivileged_port_start": "0",
+			"ipv6/conf/all/accept_ra": "0", "ipv6/conf/eth0/accept_ra": "0", "ipv6/conf/eth0/accept_dad": "0",
+		} {
+			if got, err := readSysctl(name); got != want || err != nil {
+				t.Errorf("%s is %q, %v, want %q", name, got, err, want)
+			}
+		}
+	})
+	serve(t, p, "127.0.0.1:99")
+	reaches(t, p, "127.0.0.1:99", "127.0.0.1")
+	for range 2 { // idempotent
+		if err := Loopback(p.Path()); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := Loopback("/proc/self/fd/12345"); err == nil {
+		t.Error("no error for a namespace that is not there")
+	}
+}

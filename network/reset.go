@@ -1,0 +1,67 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/gantryrun/gantry/network/rules"
+)
+
+// ErrInUse says that pods are attached to networks.
+var ErrInUse = errors.New("pods are attached to networks")
+
+// Reset takes back what gantry has done to the host for all pods together: the table of rules, and the sysctls that
+// host.json remembers, unless somebody has changed them since. It refuses with ErrInUse while there is a lease. It is for
+// machines that gantry leaves; idempotent.
+func (h *Host) Reset() error {
+	leases, err := filepath.Glob(filepath.Join(h.runDir(), "leases", ".index", "*", "*"))
+	if err != nil {
+		return err
+	}
+	if len(leases) > 0 {
+		return fmt.Errorf("reset network: %w", ErrInUse)
+	}
+	if err := rules.Reset(); err != nil {
+		return err
+	}
+	unlock, err := h.lockState()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	state, err := h.readState()
+	if err != nil {
+		return err
+	}
+	// In any order: neither sysctl changes the other.
+	for _, name := range slices.Sorted(maps.Keys(state.Sysctls)) {
+		if err := restore(name, state.Sysctls[name]); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(h.stateFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reset network: %w", err)
+	}
+	return nil
+}
+
+// restore sets a sysctl back if it has the value that enableForwarding gives. An interface may be gone.
+func restore(name, was string) error {
+	ours := "1"
+	if filepath.Base(name) == "accept_ra" {
+		ours = "2"
+	}
+	now, err := readSysctl(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil || now != ours {
+		return err
+	}
+	return writeSysctl(name, was)
+}
