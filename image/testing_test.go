@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/image/layer"
 )
@@ -22,6 +23,12 @@ func newStore(t testing.TB, backend Backend) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // tests that mount do so in a namespace of their own, but TempDir cannot remove a mount point
+		points, _ := filepath.Glob(filepath.Join(s.mountsDir(), "*"))
+		for _, point := range append(points, s.dir) {
+			_ = unix.Unmount(point, unix.MNT_DETACH)
+		}
+	})
 	return s
 }
 
@@ -142,4 +149,10 @@ func contents(t testing.TB, s *Store) (list []string) {
 		t.Fatal(err)
 	}
 	return list
+}
+
+func digestOf(data []byte) digest.Digest { return digest.FromBytes(data) }
+
+func fill(stage *LayerStage, data []byte) error {
+	return stage.Fill(bytes.NewReader(data), layer.Limits{})
 }
