@@ -82,7 +82,11 @@ func (d *decoder) signed() int64 {
 }
 
 func (d *decoder) text(limit int) string {
-	n := d.number(uint64(min(limit, len(d.rest))))
+	n := d.number(uint64(limit))
+	if n > uint64(len(d.rest)) {
+		d.fail("it is cut off")
+		return ""
+	}
 	s := string(d.rest[:n])
 	d.rest = d.rest[n:]
 	return s

@@ -156,8 +156,9 @@ func TestSparseSegmentsOfAnySize(t *testing.T) {
 			if numbers == nil {
 				numbers = []string{fmt.Sprint(c.size), "0"}
 			}
+			count := fmt.Sprintf("GNU.sparse.numblocks=%d", len(numbers)/2)
 			b := raw(
-				paxBlocks('x', "GNU.sparse.major=0", "GNU.sparse.minor=1", "GNU.sparse.name=sparse", fmt.Sprintf("GNU.sparse.size=%d", c.size),
+				paxBlocks('x', count, "GNU.sparse.major=0", "GNU.sparse.minor=1", "GNU.sparse.name=sparse", fmt.Sprintf("GNU.sparse.size=%d", c.size),
 					"GNU.sparse.map="+strings.Join(numbers, ",")),
 				block{name: "GNUSparseFile.1/sparse", size: fmt.Sprintf("%011o\x00", len(stored))}.bytes(), body,
 				block{name: "next", size: "00000000003\x00"}.bytes(), padded("abc"),

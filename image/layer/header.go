@@ -80,12 +80,23 @@ func headerPrefix(b []byte, gnu, posix bool) string {
 		return p.text(fieldPrefix, 155)
 	case gnu && b[fieldPrefix] != 0:
 		p.number("atime", fieldPrefix, 12)
-		p.number("ctime", fieldPrefix+12, 12)
-		if p.err != nil {
-			return p.text(fieldPrefix, 155)
+		if b[fieldPrefix+12] != 0 {
+			p.number("ctime", fieldPrefix+12, 12)
+		}
+		if s := p.text(fieldPrefix, 155); p.err != nil && isASCII(s) {
+			return s
 		}
 	}
 	return ""
+}
+
+func isASCII(s string) bool {
+	for k := range len(s) {
+		if s[k] >= 0x80 {
+			return false
+		}
+	}
+	return true
 }
 
 // verifyChecksum sums the bytes with the checksum field taken as spaces. Old tars summed signed bytes.

@@ -18,7 +18,7 @@ func TestRefused(t *testing.T) {
 	x := func(records ...string) []byte { return raw(paxBlocks('x', records...), block{}.bytes()) }
 	g := func(record string) []byte { return raw(paxBlocks('g', record), block{}.bytes()) }
 	sparse := func(records ...string) []byte {
-		return raw(paxBlocks('x', append([]string{"GNU.sparse.name=s", "GNU.sparse.size=1000"}, records...)...), block{size: "00000000012\x00"}.bytes(), padded("0123456789"))
+		return raw(paxBlocks('x', append([]string{"GNU.sparse.name=s", "GNU.sparse.size=1000", "GNU.sparse.numblocks=1"}, records...)...), block{size: "00000000012\x00"}.bytes(), padded("0123456789"))
 	}
 	name := func(n string) []byte { return raw(paxBlocks('x', "path="+n), block{}.bytes()) }
 	cases := []struct {
@@ -85,17 +85,18 @@ func TestRefused(t *testing.T) {
 		{"below a whiteout", raw(block{name: ".wh.d/f"}.bytes()), "below a whiteout"},
 		{"sparse segment outside", sparse("GNU.sparse.map=995,10"), "segment"},
 		{"sparse segment negative", sparse("GNU.sparse.map=-1,10"), "segment"},
-		{"sparse segments overlap", sparse("GNU.sparse.map=0,5,4,5"), "overlap"},
-		{"sparse segments backwards", sparse("GNU.sparse.map=10,5,0,5"), "overlap"},
+		{"sparse segments overlap", sparse("GNU.sparse.numblocks=2", "GNU.sparse.map=0,5,4,5"), "overlap"},
+		{"sparse segments backwards", sparse("GNU.sparse.numblocks=2", "GNU.sparse.map=10,5,0,5"), "overlap"},
 		{"sparse map odd", sparse("GNU.sparse.map=10,5,0"), "map of 3 numbers"},
 		{"sparse map of another count", sparse("GNU.sparse.numblocks=3", "GNU.sparse.map=0,10"), "says"},
 		{"sparse map stores less", sparse("GNU.sparse.map=0,9"), "its map says 9"},
 		{"sparse map stores more", sparse("GNU.sparse.map=0,11"), "its map says 11"},
+		{"sparse map without a count", sparse("GNU.sparse.numblocks=", "GNU.sparse.map=0,10"), "says"},
 		{"sparse pairs out of order", sparse("GNU.sparse.numbytes=10", "GNU.sparse.offset=0"), "out of order"},
 		{"sparse format 2.0", sparse("GNU.sparse.major=2", "GNU.sparse.minor=0"), "format"},
 		{"sparse map in data does not end", raw(paxBlocks('x', "GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.realsize=9"), block{size: "00000001000\x00"}.bytes(), padded(strings.Repeat("1", 512))), "does not end"},
 		{"sparse map in data is text", raw(paxBlocks('x', "GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.realsize=9"), block{size: "00000001000\x00"}.bytes(), padded("x\n")), "has a line"},
-		{"sparse without size", raw(paxBlocks('x', "GNU.sparse.map=0,1"), block{}.bytes()), "size of sparse file"},
+		{"sparse without size", raw(paxBlocks('x', "GNU.sparse.map=0,1", "GNU.sparse.numblocks=1"), block{}.bytes()), "size of sparse file"},
 		{"old sparse outside of GNU", raw(block{typeflag: 'S'}.bytes()), "outside of the GNU format"},
 	}
 	for _, c := range cases {
@@ -196,7 +197,7 @@ func TestTaken(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	many := archive(t, file("a", ""), file("b", ""), file("c", ""))
-	holes := raw(paxBlocks('x', "GNU.sparse.name=s", "GNU.sparse.size=1125899906842624", "GNU.sparse.map=0,1,10,1"), block{size: "00000000002\x00"}.bytes(), padded("ab"))
+	holes := raw(paxBlocks('x', "GNU.sparse.name=s", "GNU.sparse.size=1125899906842624", "GNU.sparse.numblocks=2", "GNU.sparse.map=0,1,10,1"), block{size: "00000000002\x00"}.bytes(), padded("ab"))
 	cases := []struct {
 		name string
 		tar  []byte

@@ -113,7 +113,7 @@ func (s *scanner) readSparseRecords(p *pax) (*sparseMap, error) {
 	if len(numbers)%2 != 0 {
 		return nil, fmt.Errorf("%w: sparse map of %d numbers", ErrInvalid, len(numbers))
 	}
-	if count, ok := parseDecimal(p.sparseBlocks); p.sparseBlocks != "" && (!ok || count != int64(len(numbers)/2)) {
+	if count, ok := parseDecimal(p.sparseBlocks); !ok || count != int64(len(numbers)/2) {
 		return nil, fmt.Errorf("%w: sparse map of %d segments says %q", ErrInvalid, len(numbers)/2, p.sparseBlocks)
 	}
 	for ; len(numbers) > 0; numbers = numbers[2:] {
