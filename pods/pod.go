@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/gantryrun/gantry/pods/atomicfile"
 )
@@ -181,6 +182,10 @@ func (p *Pod) State() (State, error) {
 
 func (p *Pod) facts() Facts {
 	f := Facts{Manifest: p.has(manifestFile), Exit: p.has(exitFile)}
+	if f.Exit { // it comes after run.json, and decides alone: one file less to read of most pods in a list
+		f.Run = true
+		return f
+	}
 	run, err := p.Run()
 	f.Run = !errors.Is(err, fs.ErrNotExist)
 	f.Stale = err == nil && run.BootID != BootID()
@@ -263,7 +268,10 @@ func versionOf(v any) string {
 }
 
 // BootID is the kernel's random id of this boot; empty where /proc is missing.
-func BootID() string {
+func BootID() string { return bootID() }
+
+// bootID reads it once: no process outlives its boot.
+var bootID = sync.OnceValue(func() string {
 	data, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // missing: no run.json is then of this boot, so nothing counts as running
 	return strings.TrimSpace(string(data))
-}
+})
