@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,8 +13,6 @@ import (
 	"github.com/gantryrun/gantry/pods"
 	"github.com/gantryrun/gantry/runtime/bundle"
 )
-
-var hostnamePattern = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?$`)
 
 // complete fills in what a request may leave out, and refuses what cannot be.
 func (req *Request) complete() error {
@@ -28,8 +25,8 @@ func (req *Request) complete() error {
 	if req.Hostname == "" {
 		req.Hostname = "gantry-" + req.UUID
 	}
-	if len(req.Hostname) > 64 || !hostnamePattern.MatchString(req.Hostname) {
-		return fmt.Errorf("hostname %q: use up to 64 letters, digits, dots and dashes", req.Hostname)
+	if err := checkHostname(req.Hostname); err != nil {
+		return err
 	}
 	if req.Name != "" {
 		if err := pods.CheckName(req.Name); err != nil {
@@ -43,6 +40,15 @@ func (req *Request) complete() error {
 		return err
 	}
 	return req.resolvePorts()
+}
+
+// checkHostname accepts what sethostname(2) and resolv.conf's readers do. (No regular expression: compiling one costs each run.)
+func checkHostname(s string) error {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	if len(s) > 64 || strings.Trim(s, letters+".-") != "" || strings.Trim(s, ".-") != s {
+		return fmt.Errorf("hostname %q: use up to 64 letters, digits, dots and dashes", s)
+	}
+	return nil
 }
 
 func (req *Request) completeApps() error {

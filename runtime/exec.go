@@ -12,13 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-)
 
-// What stage1 finds open. Everything else is closed at the exec.
-const (
-	podFD  = 3 // the pod directory
-	lockFD = 4 // the lock file; the life lock is held through it
-	pipeFD = 5 // --detached: where stage1 says that the pod is ready
+	"github.com/gantryrun/gantry/pods"
 )
 
 // Exec becomes the pod's supervisor: same process, same cgroup, the caller's terminal. It returns only on error.
@@ -36,8 +31,11 @@ func (r *Runtime) Exec(p *Prepared) error {
 	if err != nil {
 		return err
 	}
-	if err := place([]*os.File{dir, p.lock.File()}, podFD); err != nil {
+	if err := place([]*os.File{dir, p.lock.File()}, pods.DirFD); err != nil {
 		return fmt.Errorf("hand over descriptors: %w", err)
+	}
+	if err := pods.BlockSignals(); err != nil {
+		return fmt.Errorf("block signals: %w", err)
 	}
 	err = syscall.Exec(argv[0], argv, os.Environ())
 	return fmt.Errorf("execute %s: %w", argv[0], err)
@@ -118,13 +116,13 @@ func (r *Runtime) Start(p *Prepared) error {
 	return awaitReady(ready, pid)
 }
 
-// spawn starts argv with files from podFD on. It runs on a thread of its own, which takes its mount namespace with it.
+// spawn starts argv with files from pods.DirFD on. It runs on a thread of its own, which takes its mount namespace with it.
 func spawn(argv []string, files []*os.File) (pid int, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		goruntime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err = ownMounts(); err != nil {
+		if err = errors.Join(ownMounts(), pods.BlockSignals()); err != nil {
 			return
 		}
 		var null *os.File

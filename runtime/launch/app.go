@@ -32,10 +32,14 @@ type start struct {
 	cgroup atomic.Pointer[string] // a directory that lists the app's processes; nil until there may be some
 }
 
-func (s *start) run() {
+// run starts the app, unless err says that no app can be started.
+func (s *start) run(err error) {
 	defer close(s.done)
 	s.result.App = s.app.Name
-	pid, err := s.launch()
+	pid := 0
+	if err == nil {
+		pid, err = s.launch()
+	}
 	var failed *execError
 	switch {
 	case err == nil:

@@ -108,7 +108,7 @@ func (p *pod) makeRootfs() {
 	data, err := os.ReadFile(busybox)
 	p.must(err)
 	p.must(os.WriteFile(filepath.Join(p.rootfs(), "bin/busybox"), data, 0o755))
-	for _, name := range []string{"sh", "true", "cat", "sleep", "id", "ls", "pwd", "touch", "hostname", "grep", "test", "kill", "env", "tty", "stty"} {
+	for _, name := range []string{"sh", "true", "cat", "sleep", "id", "ls", "pwd", "touch", "hostname", "readlink", "grep", "test", "kill", "env", "tty", "stty"} {
 		p.must(os.Symlink("busybox", filepath.Join(p.rootfs(), "bin", name)))
 	}
 	p.must(os.WriteFile(filepath.Join(p.rootfs(), "bin/plain"), []byte("no program\n"), 0o644))

@@ -35,14 +35,14 @@ func Start(control *os.File) error {
 	}
 	program, err := sealedProgram(req.Init)
 	if err != nil {
-		return fmt.Errorf("seal %s: %w", req.Init, err)
+		err = fmt.Errorf("seal %s: %w", req.Init, err)
+	} else {
+		defer program.Close()
 	}
-	defer program.Close()
-
 	starts := make([]*start, len(req.Apps))
 	for i := range req.Apps {
 		starts[i] = &start{app: &req.Apps[i], stateDir: req.StateDir, program: program, done: make(chan struct{})}
-		go starts[i].run()
+		go starts[i].run(err)
 	}
 	return answer(control, in, starts)
 }

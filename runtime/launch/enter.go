@@ -1,0 +1,229 @@
+package launch
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/runtime/bundle"
+)
+
+// EnterOptions say what Enter is to run, and where. The command gets everything else from the app: namespaces, cgroup,
+// user, capabilities, seccomp filter, limits, environment.
+type EnterOptions struct {
+	StateDir string        // as the app's pods.Launch had it
+	App      string        // name
+	Config   string        // path of the app's config.json
+	Seccomp  *pods.Seccomp // the app's
+	Init     string        // path of gantry-init
+	Command  []string
+	TTY      bool     // a terminal of its own, from the app's devpts; else the command gets this process's streams
+	User     string   // "USER[:GROUP]", names of the app's image or numbers; empty: the app's
+	Env      []string // added to the app's, NAME=VALUE
+	Cwd      string   // empty: the app's
+}
+
+// ErrNotRunning is for an app that cannot be entered.
+var ErrNotRunning = errors.New("the app is not running")
+
+// forwarded are the signals that Enter passes on. The command is in a session of its own, which the caller's terminal
+// does not reach.
+var forwarded = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGCONT}
+
+// Enter runs a command inside a running app and returns its exit code, 128+N where signal N ended it. With an error, the
+// command did not run, and the code says what to exit with.
+func Enter(o EnterOptions) (int, error) {
+	code, err := enter(o)
+	var failed *execError
+	if errors.As(err, &failed) {
+		return failed.code, err
+	}
+	if err != nil {
+		return codeInternal, err
+	}
+	return code, nil
+}
+
+func enter(o EnterOptions) (int, error) {
+	container, err := loadRunning(o.StateDir, o.App)
+	if err != nil {
+		return 0, err
+	}
+	spec, err := readSpec(o.Config)
+	if err != nil {
+		return 0, err
+	}
+	if err := o.edit(spec, container); err != nil {
+		return 0, err
+	}
+	process, err := newProcess(spec.Process)
+	if err != nil {
+		return 0, err
+	}
+	filter, err := o.filter(spec, container)
+	if err != nil {
+		return 0, err
+	}
+	program, err := sealedProgram(o.Init)
+	if err != nil {
+		return 0, fmt.Errorf("seal %s: %w", o.Init, err)
+	}
+	defer program.Close()
+	last, err := newLastStep(program, filter)
+	if err != nil {
+		return 0, err
+	}
+	defer last.close()
+	last.wrap(process)
+
+	umask := 0o022 // libcontainer's for an app; a second process would have that of our caller
+	if m := spec.Process.User.Umask; m != nil {
+		umask = int(*m)
+	}
+	unix.Umask(umask)
+	if o.TTY {
+		return runOnTerminal(container, process, last)
+	}
+	process.Stdin, process.Stdout, process.Stderr = os.Stdin, os.Stdout, os.Stderr
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, forwarded...)
+	defer signal.Stop(signals)
+	if err := startIn(container, process, last); err != nil {
+		return 0, err
+	}
+	go forward(process, signals)
+	return waitFor(process)
+}
+
+// loadRunning finds the app's container.
+func loadRunning(stateDir, app string) (*libcontainer.Container, error) {
+	container, err := libcontainer.Load(stateDir, containerID(stateDir, app))
+	if errors.Is(err, libcontainer.ErrNotExist) {
+		return nil, fmt.Errorf("app %s: %w", app, ErrNotRunning)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load container: %w", err)
+	}
+	status, err := container.Status()
+	if err != nil {
+		return nil, fmt.Errorf("ask for status of app %s: %w", app, err)
+	}
+	if status != libcontainer.Running {
+		return nil, fmt.Errorf("app %s: %w (%s)", app, ErrNotRunning, status)
+	}
+	return container, nil
+}
+
+// edit makes of the app's process the one that o asks for.
+func (o EnterOptions) edit(spec *specs.Spec, container *libcontainer.Container) error {
+	p := spec.Process
+	p.Args = o.Command
+	p.ConsoleSize = nil
+	if o.Cwd != "" {
+		p.Cwd = o.Cwd
+	}
+	if o.User != "" {
+		id, err := identity(o.User, container)
+		if err != nil {
+			return err
+		}
+		p.User = specs.User{UID: id.UID, GID: id.GID, AdditionalGids: id.Groups, Umask: p.User.Umask}
+		p.Env = setEnv(p.Env, "HOME="+id.Home)
+	}
+	if o.TTY && !slices.ContainsFunc(p.Env, func(v string) bool { return strings.HasPrefix(v, "TERM=") }) {
+		p.Env = setEnv(p.Env, "TERM="+cmp.Or(os.Getenv("TERM"), "dumb"))
+	}
+	for _, v := range o.Env {
+		if name, _, ok := strings.Cut(v, "="); !ok || name == "" {
+			return fmt.Errorf("environment %q: want NAME=VALUE", v)
+		}
+		p.Env = setEnv(p.Env, v)
+	}
+	return nil
+}
+
+// setEnv returns env with variable, NAME=VALUE, in place of an earlier one of that name.
+func setEnv(env []string, variable string) []string {
+	name, _, _ := strings.Cut(variable, "=")
+	env = slices.DeleteFunc(slices.Clone(env), func(v string) bool { return strings.HasPrefix(v, name+"=") })
+	return append(env, variable)
+}
+
+// filter returns the filter that the app itself runs under. Nil without an error: libcontainer knows it.
+func (o EnterOptions) filter(spec *specs.Spec, container *libcontainer.Container) (*filter, error) {
+	if container.Config().Seccomp != nil || o.Seccomp == nil {
+		return nil, nil
+	}
+	f, err := useFilter(o.Seccomp, spec)
+	if err == nil && f == nil {
+		err = errNotCacheable // it was, when the app was started: never enter without one
+	}
+	return f, err
+}
+
+// startIn returns nil when the command's own program runs.
+func startIn(container *libcontainer.Container, process *libcontainer.Process, last *lastStep) error {
+	if err := container.Start(process); err != nil {
+		return err
+	}
+	err := last.wait()
+	if err != nil {
+		_, _ = process.Wait() // the exit status of gantry-init says less than err
+	}
+	return err
+}
+
+func forward(process *libcontainer.Process, signals <-chan os.Signal) {
+	for s := range signals {
+		_ = process.Signal(s) // it may just have ended
+	}
+}
+
+func waitFor(process *libcontainer.Process) (int, error) {
+	state, err := process.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return 0, fmt.Errorf("wait for command: %w", err)
+	}
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal()), nil
+	}
+	return state.ExitCode(), nil
+}
+
+// identity looks up user, "USER[:GROUP]", in the files that the app sees.
+func identity(user string, container *libcontainer.Container) (bundle.Identity, error) {
+	state, err := container.State()
+	if err != nil {
+		return bundle.Identity{}, err
+	}
+	root, err := os.OpenFile(fmt.Sprintf("/proc/%d/root", state.InitProcessPid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return bundle.Identity{}, err
+	}
+	defer root.Close()
+	if status, err := container.Status(); err != nil || status != libcontainer.Running {
+		return bundle.Identity{}, errors.Join(ErrNotRunning, err) // and the process ID may be a stranger's by now
+	}
+	passwd, err := readIn(root, "etc/passwd")
+	if err != nil {
+		return bundle.Identity{}, err
+	}
+	group, err := readIn(root, "etc/group")
+	if err != nil {
+		return bundle.Identity{}, err
+	}
+	user, groupName, _ := strings.Cut(user, ":")
+	return bundle.Resolve(user, groupName, nil, bundle.Accounts{Passwd: passwd, Group: group})
+}
