@@ -6,6 +6,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -28,12 +29,23 @@ func init() {
 const codeInternal = 254
 
 func main() {
-	if len(os.Args) != 2 || os.Args[1] != "start" {
-		fmt.Fprintln(os.Stderr, "gantry-launch: a part of gantry, not to be called by hand")
-		os.Exit(codeInternal)
+	verb := ""
+	if len(os.Args) > 1 {
+		verb = os.Args[1]
 	}
-	if err := launch.Start(os.NewFile(3, "supervisor")); err != nil {
-		fmt.Fprintf(os.Stderr, "gantry: launch: %v\n", err)
-		os.Exit(codeInternal)
+	code, err := 0, error(nil)
+	switch verb {
+	case "start":
+		if err = launch.Start(os.NewFile(3, "supervisor")); err != nil {
+			code = codeInternal
+		}
+	case "enter":
+		code, err = enter(os.Args[2:])
+	default:
+		code, verb, err = codeInternal, "launch", errors.New("a part of gantry, not to be called by hand")
 	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "gantry: %s: %v\n", verb, err)
+	}
+	os.Exit(code)
 }
