@@ -117,7 +117,7 @@ func tarDevices(tars []*os.File) ([]layer.TarDevice, error) {
 		if err != nil {
 			return nil, err
 		}
-		devices[i].Size = info.Size()
+		devices[i] = layer.TarDevice{Size: info.Size(), Data: tar}
 	}
 	return devices, nil
 }
