@@ -9,8 +9,10 @@ import (
 
 // A sparse file is a row of chunks of one size, and each is a hole or a run of blocks. A tar stores the segments of a sparse file
 // back to back, so a chunk lies in the tar as it should be read only if one segment fills it and begins there on a block. A chunk
-// for which that does not hold is copied into the index, which keeps its holes.
+// for which that does not hold is copied into the index, which keeps its holes. So is the last block of a file, sparse or not, in a tar that
+// ends before its padding: the kernel reads whole blocks (EIO otherwise).
 type chunkIndex struct {
+	device int64 // bytes of the tar
 	bits   uint  // log2 of the chunk size
 	count  int64 // chunks of the file
 	copied int64 // chunks that are copied
@@ -25,26 +27,27 @@ const maxSparse = 1 << 52
 
 // newChunkIndex picks the chunk size. Small chunks need a long index, large ones more room for copies. Hostile archives
 // can say "a terabyte, one block of it stored" in 1 KiB, so the index of a file is held to the size of what the tar stores for it.
-func newChunkIndex(i *Inode) (*chunkIndex, error) {
+func newChunkIndex(i *Inode, device int64) (*chunkIndex, error) {
 	stored, common := int64(0), uint64(0)
 	if i.Size > maxSparse {
 		return nil, fmt.Errorf("place sparse file: %d bytes are too many", i.Size)
 	}
-	for k, s := range i.Sparse {
-		end := int64(0)
-		if k > 0 {
-			end = i.Sparse[k-1].Offset + i.Sparse[k-1].Length
-		}
+	end := int64(0)
+	for _, s := range i.segments() {
 		if s.Length <= 0 || s.Offset < end || s.Length > i.Size-s.Offset {
 			return nil, fmt.Errorf("place sparse file: segment of %d bytes at %d", s.Length, s.Offset)
 		}
+		end = s.Offset + s.Length
 		common |= uint64(s.Offset) | uint64(stored)&(BlockSize-1)
-		if s.Offset+s.Length != i.Size {
-			common |= uint64(s.Offset + s.Length)
+		if end != i.Size {
+			common |= uint64(end)
 		}
 		stored += s.Length
 	}
-	c := &chunkIndex{bits: blockBits}
+	if align(i.Offset+stored, BlockSize) > device {
+		common |= BlockSize // small chunks, or much would be copied
+	}
+	c := &chunkIndex{bits: blockBits, device: device}
 	for c.bits < maxChunkBits && common&(1<<c.bits) == 0 && common&(1<<c.bits-1) == 0 && 1<<c.bits < i.Size {
 		c.bits++
 	}
@@ -67,19 +70,29 @@ func (c *chunkIndex) chunks(size int64) int64 {
 	return size>>c.bits + min(1, size&(1<<c.bits-1))
 }
 
+// segments is what is stored of a file, sparse or not.
+func (i *Inode) segments() []Segment {
+	if i.Sparse == nil && i.Size > 0 {
+		return []Segment{{0, i.Size}}
+	}
+	return i.Sparse
+}
+
 const chunkCopied = -1
 
 // walk calls f for every chunk that is not a hole, with the byte of the tar where it begins, or chunkCopied.
 func (c *chunkIndex) walk(i *Inode, f func(chunk, where int64) error) error {
 	data := i.Offset
 	done := int64(-1) // last chunk that was handed to f
-	for _, s := range i.Sparse {
+	for _, s := range i.segments() {
 		end := s.Offset + s.Length
 		for n := max(s.Offset>>c.bits, done+1); n<<c.bits < end; n++ {
 			begin := n << c.bits
 			where := int64(chunkCopied)
 			filled := end-begin >= 1<<c.bits || end == i.Size
-			if pos := data + begin - s.Offset; begin >= s.Offset && filled && pos%BlockSize == 0 {
+			pos := data + begin - s.Offset
+			last := align(pos+min(1<<c.bits, end-begin), BlockSize)
+			if begin >= s.Offset && filled && pos%BlockSize == 0 && last <= c.device {
 				where = pos
 			}
 			if err := f(n, where); err != nil {
@@ -157,14 +170,8 @@ func eachPart(i *Inode, from, length int64, f func(file, data, length int64) err
 	if length < math.MaxInt64-from {
 		to = min(to, from+length)
 	}
-	if i.Sparse == nil {
-		if from >= to {
-			return nil
-		}
-		return f(from, i.Offset+from, to-from)
-	}
 	data := i.Offset
-	for _, s := range i.Sparse {
+	for _, s := range i.segments() {
 		if s.Offset >= to {
 			break
 		}

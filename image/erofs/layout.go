@@ -165,20 +165,20 @@ func (l *layout) placeRegular(p *placed) error {
 	if i.Size < 0 || i.Offset < 0 || i.Offset%BlockSize != 0 || i.Device < 0 || i.Device > len(l.devices) {
 		return fmt.Errorf("place file: %d bytes at %d of layer %d", i.Size, i.Offset, i.Device)
 	}
-	stored := i.Size
-	if i.Sparse != nil {
-		stored = 0
-		for _, s := range i.Sparse {
-			stored += s.Length
-		}
+	stored, device := int64(0), int64(0)
+	for _, s := range i.segments() {
+		stored += s.Length
 	}
-	if stored > 0 && (i.Device == 0 || i.Offset > l.devices[i.Device-1].Size || stored > l.devices[i.Device-1].Size-i.Offset) {
+	if i.Device > 0 {
+		device = l.devices[i.Device-1].Size
+	}
+	if stored > 0 && stored > device-i.Offset {
 		return fmt.Errorf("place file: %d bytes at %d of layer %d lie outside of it", stored, i.Offset, i.Device)
 	}
-	if i.Sparse == nil {
+	if i.Sparse == nil && align(i.Offset+stored, BlockSize) <= device {
 		return nil
 	}
-	chunks, err := newChunkIndex(i)
+	chunks, err := newChunkIndex(i, device)
 	if err != nil {
 		return err
 	}

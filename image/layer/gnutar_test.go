@@ -220,3 +220,19 @@ func (s *store) sameEnds(t *testing.T, name string) {
 		}
 	}
 }
+
+// A tar that ends before the padding of its last file: the kernel would read a whole block there.
+func TestNoPadding(t *testing.T) {
+	for _, size := range []int{1, 511, 512, 513, 5000, 100_000} {
+		body := strings.Repeat("x", size)
+		b := archive(t, file("first", "1"), file("last", body))
+		end := bytes.LastIndexByte(b, 'x') + 1
+		s, err := scanAll(t, b[:end])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all := s.everyWay(t); all["last"].Size != int64(size) {
+			t.Errorf("last file has %d bytes, not %d", all["last"].Size, size)
+		}
+	}
+}
