@@ -105,8 +105,8 @@ func TestCheckOwners(t *testing.T) {
 
 func TestControllers(t *testing.T) {
 	for in, want := range map[string]string{
-		"rw,cpu,cpuacct":               "cpu,cpuacct",
-		"rw,xattr,name=systemd":        "name=systemd",
+		"rw,cpu,cpuacct":        "cpu,cpuacct",
+		"rw,xattr,name=systemd": "name=systemd",
 	} {
 		if got := controllers(in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -15,9 +14,6 @@ import (
 
 	"github.com/gantryrun/gantry/pods"
 )
-
-// afterStart is when the memory that the start took is given back: late enough not to cost a short pod anything.
-const afterStart = time.Second
 
 // events are what the supervisor waits for. Nothing polls: an idle pod costs no wake-up.
 type events struct {
@@ -163,7 +159,6 @@ func (s *supervisor) levelStarted(err error) {
 	default:
 		s.streams.started()
 		s.announce.ready()
-		time.AfterFunc(afterStart, debug.FreeOSMemory)
 		s.settle()
 	}
 }

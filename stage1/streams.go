@@ -3,7 +3,6 @@ package stage1
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 
@@ -111,78 +110,4 @@ func (s *streams) finish() error {
 func isSocket(f *os.File) bool {
 	var st unix.Stat_t
 	return unix.Fstat(int(f.Fd()), &st) != nil || st.Mode&unix.S_IFMT == unix.S_IFSOCK
-}
-
-// lineWriter takes the output of an app in pieces of at most one line.
-type lineWriter interface {
-	// writeLine gets a line without its newline; partial says that the line goes on in the next piece.
-	writeLine(line []byte, partial bool)
-}
-
-// maxLine is where a longer line is cut into pieces, so that an app that never ends a line costs bounded memory.
-const maxLine = 16 << 10
-
-// copyLines cuts what it reads into lines until the end of the stream. A sink that fails loses its copy; the app
-// never notices.
-func copyLines(r io.Reader, sinks []lineWriter) {
-	buf := make([]byte, 0, maxLine)
-	for {
-		n, err := r.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		buf = buf[:copy(buf, deliver(buf, err != nil, sinks))]
-		if err != nil {
-			return
-		}
-	}
-}
-
-// deliver hands on the complete lines of buf, and the rest where the buffer is full or the stream is over. It returns what is to be kept.
-func deliver(buf []byte, end bool, sinks []lineWriter) []byte {
-	for {
-		i := indexNewline(buf)
-		switch {
-		case i >= 0:
-			for _, s := range sinks {
-				s.writeLine(buf[:i], false)
-			}
-			buf = buf[i+1:]
-		case len(buf) == maxLine || end && len(buf) > 0:
-			for _, s := range sinks {
-				s.writeLine(buf, true)
-			}
-			return nil
-		default:
-			return buf
-		}
-	}
-}
-
-func indexNewline(b []byte) int {
-	for i, c := range b {
-		if c == '\n' {
-			return i
-		}
-	}
-	return -1
-}
-
-// prefixer copies lines to the caller, each with the app's name before it, in one write.
-type prefixer struct {
-	to     *os.File
-	prefix string
-	middle bool // of a line that is being written in pieces
-	buf    []byte
-}
-
-func (p *prefixer) writeLine(line []byte, partial bool) {
-	p.buf = p.buf[:0]
-	if !p.middle {
-		p.buf = append(p.buf, p.prefix...)
-	}
-	p.buf = append(p.buf, line...)
-	if !partial {
-		p.buf = append(p.buf, '\n')
-	}
-	p.middle = partial
-	_, _ = p.to.Write(p.buf) // a caller that went away is no reason to stop the pod
 }

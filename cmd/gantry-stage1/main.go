@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -24,6 +25,9 @@ const (
 )
 
 func main() {
+	// Waiting takes one thread at a time. Every further one, and every cache per processor, stays resident in every pod:
+	// this saves a quarter of a megabyte and costs the start nothing. (Collecting garbage would cost more than it frees.)
+	runtime.GOMAXPROCS(1)
 	code, err := run(os.Args[1:])
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "gantry: run: %v\n", err)
