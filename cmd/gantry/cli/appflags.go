@@ -47,8 +47,7 @@ func (o *appOptions) addFlags(fs *pflag.FlagSet) {
 	alias(fs, "workdir", "w", "working-dir")
 	listVar(fs, &a.After, "after", "APP", "start after this app, and stop before it", appName)
 	listVar(fs, &a.Mounts, "mount", "volume=NAME,target=PATH", "mount a volume of the pod", bundle.ParseMount)
-	fs.Var(&value{typ: "/SOURCE:/TARGET[:ro]", list: true, set: func(s string) error { return addBind(s, &o.volumes, &a.Mounts) }}, "bind", "host volume and mount in one")
-	fs.Lookup("bind").Shorthand = "v"
+	fs.VarP(bindValue(&o.volumes, &a.Mounts), "bind", "v", "host volume and mount in one")
 	listVar(fs, &a.Tmpfs, "tmpfs", "PATH[:size=N,...]", "memory file system", bundle.ParseTmpfs)
 	listVar(fs, &a.Devices, "device", "/dev/X[:/dev/Y][:rwm]", "device of the host", bundle.ParseDevice)
 	mapVar(fs, &a.Labels, "user-label", "label of the app")

@@ -21,7 +21,7 @@ func newEnterCommand(e *env) *cobra.Command {
 	fs.BoolVarP(&o.TTY, "tty", "t", false, "give the command a terminal of its own (default without a command, on a terminal)")
 	fs.StringVarP(&o.User, "user", "u", "", "USER[:GROUP] (default: the app's)")
 	listVar(fs, &o.Env, "env", "NAME=VALUE", "environment variable", parseEnvOrOwn)
-	fs.Lookup("env").Shorthand = "e"
+	alias(fs, "", "e", "env")
 	fs.StringVarP(&o.Cwd, "workdir", "w", "", "directory to start in (default: the app's)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		which := args

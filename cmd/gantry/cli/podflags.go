@@ -35,8 +35,7 @@ func (o *podOptions) addFlags(fs *pflag.FlagSet) {
 	o.addEnvFlags(fs)
 	listVar(fs, &o.req.Volumes, "volume", "NAME,kind=host|empty|tmpfs,...", "volume of the pod: source= readOnly= recursive= mode= uid= gid= size=", bundle.ParseVolume)
 	listVar(fs, &o.req.Mounts, "mount", "volume=NAME,target=PATH", "mount a volume into every app", bundle.ParseMount)
-	fs.Var(&value{typ: "/SOURCE:/TARGET[:ro]", list: true, set: func(s string) error { return addBind(s, &o.req.Volumes, &o.req.Mounts) }}, "bind", "host volume and mount in one, in every app")
-	fs.Lookup("bind").Shorthand = "v"
+	fs.VarP(bindValue(&o.req.Volumes, &o.req.Mounts), "bind", "v", "host volume and mount in one, in every app")
 	mapVar(fs, &o.req.Labels, "label", "label of the pod")
 	mapVar(fs, &o.req.Annotations, "annotation", "annotation of the pod")
 	fs.StringVar(&o.ipc, "ipc", "auto", "auto or private: the pod's own; parent: the host's")
@@ -161,6 +160,10 @@ func hostsEntry(ip string, names []string) (pods.HostsEntry, error) {
 		}
 	}
 	return pods.HostsEntry{IP: ip, Names: names}, nil
+}
+
+func bindValue(volumes *[]bundle.Volume, mounts *[]bundle.Mount) *value {
+	return &value{typ: "/SOURCE:/TARGET[:ro]", list: true, set: func(s string) error { return addBind(s, volumes, mounts) }}
 }
 
 func addBind(s string, volumes *[]bundle.Volume, mounts *[]bundle.Mount) error {

@@ -185,6 +185,9 @@ func (l *runLine) set(f *pflag.Flag, spelled, val string) error {
 		l.early = append(l.early, earlyFlag{f.Name, val})
 		return nil
 	}
+	if l.current != nil {
+		f = canonical(l.current, f)
+	}
 	return setFlag(f, spelled, val)
 }
 
@@ -205,7 +208,7 @@ func (l *runLine) applyEarly() error {
 	}
 	// What stands after the image is more specific: it is not overwritten. Lists take both.
 	for _, e := range l.early {
-		f := l.current.Lookup(e.name)
+		f := canonical(l.current, l.current.Lookup(e.name))
 		if f.Changed && !isList(f) {
 			continue
 		}

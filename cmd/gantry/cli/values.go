@@ -76,7 +76,20 @@ func alias(fs *pflag.FlagSet, name, short, of string) {
 	if name == "" {
 		name = "alias-" + short
 	}
-	fs.AddFlag(&pflag.Flag{Name: name, Shorthand: short, Usage: "same as --" + of, Value: f.Value, NoOptDefVal: f.NoOptDefVal, Hidden: true})
+	fs.AddFlag(&pflag.Flag{
+		Name: name, Shorthand: short, Usage: "same as --" + of, Value: f.Value, NoOptDefVal: f.NoOptDefVal, Hidden: true,
+		Annotations: map[string][]string{aliasOf: {of}},
+	})
+}
+
+const aliasOf = "gantry-alias-of"
+
+// canonical is the flag that f is another spelling of, or f.
+func canonical(fs *pflag.FlagSet, f *pflag.Flag) *pflag.Flag {
+	if of := f.Annotations[aliasOf]; len(of) > 0 {
+		return fs.Lookup(of[0])
+	}
+	return f
 }
 
 // notYetVar defines a flag whose name is settled and mechanism does not exist: it fails, and is never silently ignored. The values in
