@@ -34,9 +34,6 @@ func (r *Runtime) Exec(p *Prepared) error {
 	if err := place([]*os.File{dir, p.lock.File()}, pods.DirFD); err != nil {
 		return fmt.Errorf("hand over descriptors: %w", err)
 	}
-	if err := pods.BlockSignals(); err != nil {
-		return fmt.Errorf("block signals: %w", err)
-	}
 	err = syscall.Exec(argv[0], argv, os.Environ())
 	return fmt.Errorf("execute %s: %w", argv[0], err)
 }
@@ -122,7 +119,7 @@ func spawn(argv []string, files []*os.File) (pid int, err error) {
 	go func() {
 		defer close(done)
 		goruntime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err = errors.Join(ownMounts(), pods.BlockSignals()); err != nil {
+		if err = ownMounts(); err != nil {
 			return
 		}
 		var null *os.File

@@ -14,14 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gantryrun/gantry/pods"
 	"github.com/gantryrun/gantry/stage1"
-)
-
-// Descriptors that are handed over at exec.
-const (
-	dirFD = 3 + iota
-	lockFD
-	readyFD
 )
 
 func main() {
@@ -42,7 +36,7 @@ func run(args []string) (int, error) {
 	case len(args) == 3 && args[0] == "run" && args[1] == "--detached":
 		return supervise(args[2], true)
 	case len(args) == 2 && args[0] == "undo":
-		dir, err := inherit(dirFD)
+		dir, err := inherit(pods.DirFD)
 		if err == nil {
 			err = stage1.Sweep(context.Background(), dir, args[1])
 		}
@@ -60,14 +54,14 @@ func supervise(path string, detached bool) (int, error) {
 		return stage1.ExitInternal, err
 	}
 	opts := stage1.Options{Path: path, Detached: detached, Programs: programs}
-	if opts.Dir, err = inherit(dirFD); err != nil {
+	if opts.Dir, err = inherit(pods.DirFD); err != nil {
 		return stage1.ExitInternal, err
 	}
-	if opts.Lock, err = inherit(lockFD); err != nil {
+	if opts.Lock, err = inherit(pods.LockFD); err != nil {
 		return stage1.ExitInternal, err
 	}
 	if detached {
-		if opts.Ready, err = inherit(readyFD); err != nil {
+		if opts.Ready, err = inherit(pods.ReadyFD); err != nil {
 			return stage1.ExitInternal, err
 		}
 	}
