@@ -67,7 +67,7 @@ func mountOverlay(lower []string, dir string) error {
 	if err := setLower(fsfd, lower); err != nil {
 		return explain(fsfd, err)
 	}
-	for _, o := range [][2]string{{"upperdir", filepath.Join(dir, "upper")}, {"workdir", filepath.Join(dir, "work")}} {
+	for _, o := range [][2]string{{"source", "overlay"}, {"upperdir", filepath.Join(dir, "upper")}, {"workdir", filepath.Join(dir, "work")}} {
 		if err := unix.FsconfigSetString(fsfd, o[0], o[1]); err != nil {
 			return explain(fsfd, err)
 		}
