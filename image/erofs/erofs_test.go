@@ -46,7 +46,7 @@ func write(t testing.TB, root *Inode, contents ...[]byte) (index string, devices
 		list, devices = append(list, Device{Size: int64(len(b)), Data: bytes.NewReader(b)}), append(devices, name)
 	}
 	index = filepath.Join(dir, "index")
-	f, err := os.Create(index)
+	f, err := os.OpenFile(index, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,7 +302,7 @@ func TestWriteRefuses(t *testing.T) {
 	}
 	for name, root := range cases {
 		t.Run(name, func(t *testing.T) {
-			f, err := os.Create(filepath.Join(t.TempDir(), "index"))
+			f, err := os.OpenFile(filepath.Join(t.TempDir(), "index"), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -110,14 +110,14 @@ func (d *decoder) layer() *Layer {
 	for range d.number(maxWarnings) {
 		l.Warnings = append(l.Warnings, Warning{d.text(1 << 12), d.text(maxPath), int(d.number(math.MaxInt32))})
 	}
-	// Every entry takes three bytes or more, so a false count cannot ask for much memory.
-	count := d.number(min(uint64(len(d.rest))/3, maxIndexEntries))
-	l.entries = make([]entry, count)
-	for n := range l.entries {
-		if d.entry(&l.entries[n]); d.err != nil {
+	// Every entry takes three bytes or more: a false count is seen before it costs anything.
+	for n := range d.number(min(uint64(len(d.rest))/3, maxIndexEntries)) {
+		var x entry
+		if d.entry(&x); d.err != nil {
 			d.err = fmt.Errorf("entry %d: %w", n, d.err)
 			return nil
 		}
+		l.entries.add(x)
 	}
 	return l
 }

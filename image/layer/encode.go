@@ -42,10 +42,10 @@ func (l *Layer) Encode(w io.Writer) error {
 		e.text(warning.Path)
 		e.number(uint64(warning.Count))
 	}
-	e.number(uint64(len(l.entries)))
+	e.number(uint64(l.entries.len()))
 	e.flush()
-	for n := range l.entries {
-		e.entry(&l.entries[n])
+	for x := range l.entries.all() {
+		e.entry(x)
 		e.flush()
 	}
 	e.buf = binary.LittleEndian.AppendUint32(e.buf, crc.Sum32())

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,6 +77,7 @@ func repair(b []byte) []byte {
 func compareEntries(t *testing.T, l *Layer, b []byte) {
 	t.Helper()
 	r := tar.NewReader(bytes.NewReader(b))
+	entries := slices.Collect(l.entries.all())
 	k := 0
 	for {
 		h, err := r.Next()
@@ -99,18 +101,18 @@ func compareEntries(t *testing.T, l *Layer, b []byte) {
 			k++
 			continue
 		}
-		if k >= len(l.entries) {
+		if k >= len(entries) {
 			t.Fatalf("archive/tar sees %q, Scan does not", h.Name)
 		}
-		e := &l.entries[k]
+		e := entries[k]
 		k++
 		compareEntry(t, e, h, path)
 		if e.kind == kindRegular {
 			compareContent(t, e, r, b)
 		}
 	}
-	if k != len(l.entries) {
-		t.Fatalf("archive/tar sees %d entries, Scan %d", k, len(l.entries))
+	if k != len(entries) {
+		t.Fatalf("archive/tar sees %d entries, Scan %d", k, len(entries))
 	}
 }
 
@@ -221,8 +223,7 @@ func FuzzDecode(f *testing.F) {
 		if d.err != nil {
 			return
 		}
-		for k := range l.entries {
-			e := &l.entries[k]
+		for e := range l.entries.all() {
 			if e.path != "" && !isClean(e.path) || e.kind >= kindEnd || e.size < 0 || e.offset < 0 || e.offset%blockSize != 0 {
 				t.Fatalf("decoded %+v", e)
 			}

@@ -42,7 +42,7 @@ func sources(t *testing.T) string {
 	must(unix.Setxattr(at("xattr"), "user.binary", []byte("a\x00\n\xff"), 0))
 	must(unix.Setxattr(at("xattr"), "security.capability", []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), 0))
 	sparse := func(name string, size int64, at ...int64) {
-		f, err := os.Create(filepath.Join(dir, name))
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 		must(err)
 		defer f.Close()
 		must(f.Truncate(size))

@@ -68,7 +68,7 @@ func (l Limits) withDefaults() Limits {
 type Layer struct {
 	Size     int64     // bytes of the tar, to its end of file
 	Warnings []Warning // what was dropped or changed, for the user to see
-	entries  []entry
+	entries  entryList
 }
 
 // Warning is something that Scan dropped or changed. What contains foreign bytes only in quotes.
@@ -86,7 +86,7 @@ func (w Warning) String() string {
 }
 
 // Entries is how many entries the layer has, whiteouts included.
-func (l *Layer) Entries() int { return len(l.entries) }
+func (l *Layer) Entries() int { return l.entries.len() }
 
 // maxWarnings bounds how many different warnings a layer keeps; the rest is counted in the last one.
 const maxWarnings = 32
@@ -103,49 +103,6 @@ func (l *Layer) warn(path, format string, args ...any) {
 		what = "more of other kinds"
 	}
 	l.Warnings = append(l.Warnings, Warning{What: what, Path: path, Count: 1})
-}
-
-// kind is what an entry does.
-type kind uint8
-
-const (
-	kindDir kind = iota
-	kindRegular
-	kindSymlink
-	kindHardlink
-	kindChar
-	kindBlock
-	kindFifo
-	kindWhiteout // removes path from lower layers
-	kindOpaque   // removes what is below path from lower layers
-	kindEnd      // not a kind
-)
-
-var modeTypes = [kindEnd]uint32{
-	kindDir: erofs.ModeDir, kindRegular: erofs.ModeRegular, kindSymlink: erofs.ModeSymlink,
-	kindChar: erofs.ModeChar, kindBlock: erofs.ModeBlock, kindFifo: erofs.ModeFifo,
-}
-
-// entry is one step of unpacking. Its path is clean: components that are not empty, "." or "..", joined by "/"; "" is the root.
-type entry struct {
-	path   string
-	link   string // target of a symlink as it is; of a hardlink, a clean path
-	kind   kind
-	perm   uint16 // permissions with setuid, setgid, sticky
-	uid    uint32
-	gid    uint32
-	nsec   uint32
-	rdev   uint32
-	sec    int64
-	size   int64 // as the file reads
-	offset int64 // of the data in the tar
-	extra  *extra
-}
-
-// extra is what few entries have.
-type extra struct {
-	xattrs []erofs.Xattr // sorted by name
-	sparse []erofs.Segment
 }
 
 // TarDevice is a layer's tar as the device of an index. Data is read only for sparse files that the tar does not hold in whole blocks.

@@ -3,30 +3,9 @@ package layer
 import (
 	"errors"
 	"fmt"
-	"os"
-	"slices"
-	"strings"
 
 	"github.com/gantryrun/gantry/image/erofs"
 )
-
-// Tree is what unpacking the layers of an image gives.
-type Tree struct {
-	Root   *erofs.Inode // Device of a regular file is the number of its layer, from 1
-	Names  int64        // directory entries
-	Inodes int64        // files of all types, hard links counted once, the root included
-	Bytes  int64        // of regular files, as they read, hard links counted once
-	layers int
-}
-
-// maxFollow bounds how many symbolic links a path of a tar may take, as the kernel does. maxSteps bounds what all paths of an image
-// may take together: an entry of 1 KiB can lead through 40 links of 4 KiB.
-const (
-	maxFollow = 40
-	maxSteps  = 100_000_000
-)
-
-var errNotDirectory = errors.New("is not a directory")
 
 // merger replays layers into a tree of nodes.
 type merger struct {
@@ -56,9 +35,9 @@ func Merge(layers []*Layer) (*Tree, error) {
 	for k, l := range layers {
 		m.layer = int32(k + 1)
 		m.lastNode = nil
-		for n := range l.entries {
-			if err := m.apply(&l.entries[n]); err != nil {
-				return nil, fmt.Errorf("merge layer %d: entry %q: %w", k+1, shorten(l.entries[n].path), err)
+		for e := range l.entries.all() {
+			if err := m.apply(e); err != nil {
+				return nil, fmt.Errorf("merge layer %d: entry %q: %w", k+1, shorten(e.path), err)
 			}
 		}
 	}
@@ -233,57 +212,6 @@ func (m *merger) directory(path string, create bool) (*node, error) {
 	return n, nil
 }
 
-// walk follows a path, and symbolic links on it, inside the root. It returns the last directory that is there, and what is
-// missing below.
-func (m *merger) walk(path string) (at *node, missing []string, err error) {
-	at = m.root
-	links := 0
-	for path != "" {
-		var name string
-		name, path, _ = strings.Cut(path, "/")
-		if m.steps++; m.steps > maxSteps {
-			return nil, nil, fmt.Errorf("%w: paths lead through too many symbolic links", ErrLimit)
-		}
-		switch {
-		case name == "" || name == ".":
-			continue
-		case name == ".." && len(missing) > 0:
-			missing = missing[:len(missing)-1]
-			continue
-		case name == "..":
-			if at.parent != nil {
-				at = at.parent
-			}
-			continue
-		case len(missing) > 0:
-			missing = append(missing, name)
-			continue
-		}
-		next := at.kids[name]
-		switch {
-		case next == nil:
-			if len(name) > maxComponent { // out of a link's target: paths of entries are checked
-				return nil, nil, fmt.Errorf("%w: name %q is longer than %d bytes", ErrInvalid, shorten(name), maxComponent)
-			}
-			missing = append(missing, name)
-		case next.inode.IsDir():
-			at = next
-		case next.inode.IsSymlink():
-			if links++; links > maxFollow {
-				return nil, nil, fmt.Errorf("%w: more than %d symbolic links", ErrInvalid, maxFollow)
-			}
-			if strings.HasPrefix(next.inode.Target, "/") {
-				at = m.root
-			}
-			path = next.inode.Target + "/" + path
-			m.steps += len(path) / 16
-		default:
-			return nil, nil, fmt.Errorf("%w: %q %w", ErrInvalid, shorten(name), errNotDirectory)
-		}
-	}
-	return at, missing, nil
-}
-
 func (m *merger) replaceAttributes(n *node, e *entry) { n.inode = m.newInode(e) }
 
 // newInode makes the inode that an entry describes.
@@ -305,36 +233,4 @@ func (m *merger) newInode(e *entry) *erofs.Inode {
 		i.Xattrs, i.Sparse = e.extra.xattrs, e.extra.sparse
 	}
 	return i
-}
-
-// settle turns nodes into directory entries, and counts.
-func (t *Tree) settle(dir *node) {
-	entries := make([]erofs.Dirent, 0, len(dir.kids))
-	for name, kid := range dir.kids {
-		entries = append(entries, erofs.Dirent{Name: name, Inode: kid.inode})
-	}
-	slices.SortFunc(entries, func(a, b erofs.Dirent) int { return strings.Compare(a.Name, b.Name) })
-	dir.inode.Entries = entries
-	t.Names += int64(len(entries))
-	for _, e := range entries {
-		i := e.Inode
-		if i.Nlink++; i.Nlink == 1 {
-			t.Inodes++
-			t.Bytes += i.Size
-		}
-		if i.IsDir() {
-			i.Nlink = 2
-			dir.inode.Nlink++
-			t.settle(dir.kids[e.Name])
-		}
-	}
-}
-
-// WriteErofs writes the index of the tree into w, which is empty and positioned at its start. tars are the layers' in the order
-// of Merge. A nil error means that the index is complete, but not synced. One tree must not be written twice at one time.
-func (t *Tree) WriteErofs(w *os.File, tars []TarDevice) error {
-	if len(tars) != t.layers {
-		return fmt.Errorf("write index: %d layers, %d tars", t.layers, len(tars))
-	}
-	return erofs.Write(w, t.Root, tars)
 }

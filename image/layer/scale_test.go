@@ -185,7 +185,7 @@ func BenchmarkScanData(b *testing.B) {
 
 func benchmarkIndex(b *testing.B, n int) {
 	tar := bigLayer(b, n)
-	f, err := os.Create(filepath.Join(b.TempDir(), "index"))
+	f, err := os.OpenFile(filepath.Join(b.TempDir(), "index"), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -220,7 +220,7 @@ func BenchmarkDecodeMergeWrite100k(b *testing.B) {
 	if err := l.Encode(&encoded); err != nil {
 		b.Fatal(err)
 	}
-	f, err := os.Create(filepath.Join(b.TempDir(), "index"))
+	f, err := os.OpenFile(filepath.Join(b.TempDir(), "index"), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -267,10 +267,10 @@ func (s *scanner) keep(e entry) error {
 	if s.names > s.lim.MaxNames {
 		return fmt.Errorf("%w: names of more than MaxNames (%d) bytes", ErrLimit, s.lim.MaxNames)
 	}
-	if len(s.layer.entries) >= s.lim.MaxEntries {
+	if s.layer.entries.len() >= s.lim.MaxEntries {
 		return fmt.Errorf("%w: more than MaxEntries (%d) entries", ErrLimit, s.lim.MaxEntries)
 	}
-	s.layer.entries = append(s.layer.entries, e)
+	s.layer.entries.add(e)
 	return nil
 }
 
