@@ -31,7 +31,7 @@ func (r *Runtime) Enter(pod *pods.Pod, opts EnterOptions) error {
 		return err
 	}
 	if state != pods.Running {
-		return fmt.Errorf("pod %s: %w: it is %s, not running", pod.UUID, ErrState, state)
+		return stateErrorf("pod %s is %s, not running", pod.UUID, state)
 	}
 	run, err := pod.Run()
 	if err != nil {

@@ -106,8 +106,10 @@ func (r *Runtime) Start(p *Prepared) error {
 	}
 	defer ready.Close()
 	pid, err := spawn(argv, []*os.File{dir, p.lock.File(), said})
-	err = errors.Join(err, said.Close(), p.Release()) // the lock lives on in the child
-	if err != nil {
+	if err := errors.Join(err, said.Close()); err != nil {
+		return err
+	}
+	if err := p.Release(); err != nil { // the lock lives on in the child
 		return err
 	}
 	return awaitReady(ready, pid)

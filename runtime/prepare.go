@@ -25,6 +25,15 @@ type Prepared struct {
 // Release leaves the pod prepared, for who runs it later.
 func (p *Prepared) Release() error { return errors.Join(p.lock.Release(), p.pod.Close()) }
 
+// Drop removes a pod that was prepared and could not be handed to stage1.
+func (r *Runtime) Drop(p *Prepared) error {
+	gc, err := p.pod.LockGC()
+	if err != nil {
+		return errors.Join(err, p.Release())
+	}
+	return errors.Join(r.Pods().Remove(p.pod), gc.Release(), p.Release())
+}
+
 // Prepare makes the pod that req describes. On error nothing of it is left. The caller hands the result to Exec or Start, or
 // releases it.
 func (r *Runtime) Prepare(ctx context.Context, req *Request) (*Prepared, error) {

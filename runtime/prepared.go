@@ -14,7 +14,7 @@ import (
 func (r *Runtime) TakePrepared(ctx context.Context, pod *pods.Pod) (p *Prepared, err error) {
 	lock, err := pod.LockLife()
 	if errors.Is(err, pods.ErrBusy) {
-		return nil, fmt.Errorf("pod %s: %w: somebody runs or removes it", pod.UUID, ErrState)
+		return nil, stateErrorf("pod %s: somebody runs or removes it", pod.UUID)
 	}
 	if err != nil {
 		return nil, err
@@ -30,7 +30,7 @@ func (r *Runtime) TakePrepared(ctx context.Context, pod *pods.Pod) (p *Prepared,
 		return nil, err
 	}
 	if state != pods.Starting {
-		return nil, fmt.Errorf("pod %s: %w: it is %s, and a pod runs once", pod.UUID, ErrState, seenWithoutUs(state))
+		return nil, stateErrorf("pod %s is %s, and a pod runs once", pod.UUID, seenWithoutUs(state))
 	}
 	release, err := r.Store.Hold()
 	if err != nil {
@@ -59,7 +59,7 @@ func (r *Runtime) remount(ctx context.Context, a *pods.App) error {
 		return err
 	}
 	if len(used.lower) != len(a.Rootfs.Lower) || used.lower[0] != a.Rootfs.Lower[0] {
-		return fmt.Errorf("its image is kept in another way by now: prepare the pod again: %w", ErrState)
+		return stateErrorf("its image is kept in another way by now: prepare the pod again")
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func (r *Runtime) sweep(ctx context.Context, pod *pods.Pod, remove func(pods.Sta
 		return false, err
 	}
 	if before.Live() || before == pods.Preparing {
-		return false, fmt.Errorf("pod %s: %w: it is %s", pod.UUID, ErrState, before)
+		return false, stateErrorf("pod %s is %s", pod.UUID, before)
 	}
 	// With its life in our hands nobody can start it under us.
 	life, err := pod.LockLife()
@@ -78,7 +78,7 @@ func withoutUs(state, before pods.State) pods.State {
 
 func busy(pod *pods.Pod, err error, why string) error {
 	if errors.Is(err, pods.ErrBusy) {
-		return fmt.Errorf("pod %s: %w: %s", pod.UUID, ErrState, why)
+		return stateErrorf("pod %s: %s", pod.UUID, why)
 	}
 	return err
 }

@@ -24,7 +24,7 @@ func (r imageRoot) open(name string, flags int) (*os.File, error) {
 			return nil, fmt.Errorf("open %s: %w", dir, err)
 		}
 		fd, err := unix.Openat2(root, name, &unix.OpenHow{
-			Flags:   uint64(flags | unix.O_CLOEXEC | unix.O_NOCTTY),
+			Flags:   uint64(flags | unix.O_CLOEXEC),
 			Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 		})
 		_ = unix.Close(root)
@@ -40,7 +40,7 @@ func (r imageRoot) open(name string, flags int) (*os.File, error) {
 
 // read reads a small regular file. One that is missing is empty.
 func (r imageRoot) read(name string, limit int64) ([]byte, error) {
-	f, err := r.open(name, unix.O_RDONLY|unix.O_NONBLOCK)
+	f, err := r.open(name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

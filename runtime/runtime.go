@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/network/conf"
@@ -14,10 +15,18 @@ var (
 	// ErrRequest: what was asked for makes no sense, whatever the state of the host.
 	ErrRequest = errors.New("invalid request")
 	// ErrState: the pod is not in a state in which this can be done.
-	ErrState = errors.New("wrong state")
+	ErrState = errors.New("the pod is in another state")
 	// ErrProgram: a program of gantry's own is missing.
 	ErrProgram = errors.New("program not found")
 )
+
+// stateError is an ErrState that says in its own words which state.
+type stateError string
+
+func (e stateError) Error() string        { return string(e) }
+func (e stateError) Is(target error) bool { return target == ErrState }
+
+func stateErrorf(format string, args ...any) error { return stateError(fmt.Sprintf(format, args...)) }
 
 // Runtime is stage0 for one data directory. It holds nothing open.
 type Runtime struct {

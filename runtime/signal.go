@@ -25,7 +25,7 @@ type process struct{ fd int }
 func openProcess(pid int, start uint64) (*process, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
-		return nil, fmt.Errorf("process %d: %w: it is gone", pid, ErrState)
+		return nil, stateErrorf("process %d is gone", pid)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open process %d: %w", pid, err)
@@ -34,7 +34,7 @@ func openProcess(pid int, start uint64) (*process, error) {
 	now, err := startTime(pid)
 	if err != nil || now != start {
 		_ = unix.Close(fd)
-		return nil, fmt.Errorf("process %d: %w: it is gone", pid, ErrState)
+		return nil, stateErrorf("process %d is gone", pid)
 	}
 	return &process{fd}, nil
 }
@@ -66,13 +66,13 @@ func startTime(pid int) (uint64, error) {
 func supervisor(pod *pods.Pod) (*process, error) {
 	run, err := pod.Run()
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("pod %s: %w: it has no supervisor yet", pod.UUID, ErrState)
+		return nil, stateErrorf("pod %s has no supervisor yet", pod.UUID)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if run.BootID != pods.BootID() {
-		return nil, fmt.Errorf("pod %s: %w: it ran before the machine was restarted", pod.UUID, ErrState)
+		return nil, stateErrorf("pod %s ran before the machine was restarted", pod.UUID)
 	}
 	return openProcess(run.PID, run.StartTime)
 }
@@ -90,7 +90,7 @@ func Stop(ctx context.Context, pod *pods.Pod, opts StopOptions) error {
 		return errors.Join(err, waitExiting(ctx, pod, state))
 	}
 	if state == pods.Prepared || state == pods.Preparing {
-		return fmt.Errorf("pod %s: %w: it is %s, not running", pod.UUID, ErrState, state)
+		return stateErrorf("pod %s is %s, not running", pod.UUID, state)
 	}
 	if state == pods.Starting {
 		if err := awaitRun(ctx, pod); err != nil {
@@ -136,7 +136,7 @@ func Kill(pod *pods.Pod, sig unix.Signal, names []string) error {
 		return err
 	}
 	if state != pods.Running {
-		return fmt.Errorf("pod %s: %w: it is %s, not running", pod.UUID, ErrState, state)
+		return stateErrorf("pod %s is %s, not running", pod.UUID, state)
 	}
 	run, err := pod.Run()
 	if err != nil {
@@ -187,7 +187,7 @@ func chooseApps(pod *pods.Pod, names []string) ([]string, error) {
 func appProcess(runDir, app string) (*process, error) {
 	data, err := os.ReadFile(filepath.Join(runDir, "lc", app, "state.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: it is not running", ErrState)
+		return nil, stateErrorf("it is not running")
 	}
 	if err != nil {
 		return nil, err

@@ -87,7 +87,7 @@ func Wait(ctx context.Context, pod *pods.Pod) error {
 			return nil
 		}
 		if state == pods.Prepared {
-			return fmt.Errorf("pod %s: %w: it is prepared, and nobody runs it", pod.UUID, ErrState)
+			return stateErrorf("pod %s is prepared, and nobody runs it", pod.UUID)
 		}
 		if err := pod.WaitDead(ctx); err != nil {
 			return fmt.Errorf("wait for pod %s: %w", pod.UUID, err)

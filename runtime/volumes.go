@@ -26,44 +26,42 @@ func checkSource(v bundle.Volume) error {
 	return nil
 }
 
-// makeVolumes makes the directories of the empty volumes among volumes. One that covers a directory of the image takes its
-// owner and mode, so that a database finds its directory as its image made it; what is in there is not copied yet.
+// makeVolumes makes the directories of the empty volumes among volumes. One that covers a directory of the image begins as that
+// directory is, so that a database finds it as its image made it.
 func makeVolumes(draft *pods.Draft, volumes []bundle.Volume, image imageRoot) error {
-	root := draft.Root()
 	for _, v := range volumes {
 		if v.Kind != bundle.KindEmpty {
 			continue
 		}
-		mode, uid, gid := v.Mode, int(v.UID), int(v.GID)
-		if v.From != "" {
-			if st, err := image.stat(v.From); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
-				mode, uid, gid = modeOf(st.Mode), int(st.Uid), int(st.Gid)
-			}
-		}
-		if mode == 0 {
-			mode = 0o755
-		}
-		dir := bundle.VolumeDir(v.Name)
-		err := root.MkdirAll(dir, 0o700)
-		if err == nil {
-			err = root.Chown(dir, uid, gid)
-		}
-		if err == nil {
-			err = root.Chmod(dir, mode) // not by mkdir: the umask must not decide
-		}
-		if err != nil {
+		if err := makeVolume(draft.Root(), v, image); err != nil {
 			return fmt.Errorf("make volume %s: %w", v.Name, err)
 		}
 	}
 	return nil
 }
 
-func modeOf(mode uint32) fs.FileMode {
-	m := fs.FileMode(mode & 0o777)
-	if mode&unix.S_ISVTX != 0 {
-		m |= fs.ModeSticky
+func makeVolume(pod *os.Root, v bundle.Volume, image imageRoot) error {
+	dir := bundle.VolumeDir(v.Name)
+	if err := pod.MkdirAll(dir, 0o700); err != nil {
+		return err
 	}
-	return m
+	mode := fs.FileMode(v.Mode & 0o777)
+	switch {
+	case v.Mode == 0:
+		mode = 0o755
+	case v.Mode&unix.S_ISVTX != 0:
+		mode |= fs.ModeSticky
+	}
+	// Not by mkdir: the umask must not decide.
+	if err := errors.Join(pod.Chown(dir, int(v.UID), int(v.GID)), pod.Chmod(dir, mode)); err != nil || v.From == "" {
+		return err
+	}
+	root, err := pod.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return image.copyUp(v.From, root)
 }
 
 // findDevices looks up what the host's device files are.

@@ -90,23 +90,30 @@ func runPod(ctx context.Context, e *env, o *podOptions, req *runtime.Request) er
 	if err != nil {
 		return err
 	}
-	if o.detach {
-		return startPod(e, r, p)
+	// From here on nothing of us is left but an error.
+	if err = ctx.Err(); err == nil && !o.detach {
+		err = r.Exec(p)
+	} else if err == nil {
+		err = r.Start(p)
 	}
-	return r.Exec(p)
+	return started(e, r, p, err)
 }
 
-func startPod(e *env, r *runtime.Runtime, p *runtime.Prepared) error {
-	err := r.Start(p)
+// started says how the start of a new pod went. One that stage1 never got is removed; what stage1 could not start stays,
+// with its reason, for status.
+func started(e *env, r *runtime.Runtime, p *runtime.Prepared, err error) error {
 	var failed *runtime.StartError
-	if errors.As(err, &failed) && failed.Code != 0 && failed.Code != exitGantry {
-		fmt.Fprintf(e.stderr, "gantry: run: %s\n", oneLine(failed.Message))
-		return exitCode(failed.Code)
-	}
-	if err == nil {
+	switch {
+	case err == nil:
 		fmt.Fprintln(e.stdout, p.UUID)
+		return nil
+	case !errors.As(err, &failed):
+		return errors.Join(err, r.Drop(p))
+	case failed.Code == 0 || failed.Code == exitGantry:
+		return err
 	}
-	return err
+	fmt.Fprintf(e.stderr, "gantry: run: %s\n", oneLine(failed.Message))
+	return exitCode(failed.Code)
 }
 
 func preparePod(ctx context.Context, e *env, o *podOptions, req *runtime.Request) error {
@@ -183,10 +190,15 @@ func runPrepared(ctx context.Context, e *env, args []string, uuidFile string, de
 	if err != nil {
 		return err
 	}
-	if detach {
-		return startPod(e, r, p)
+	if !detach {
+		return errors.Join(r.Exec(p), p.Release()) // it stays prepared
 	}
-	return r.Exec(p)
+	err = r.Start(p)
+	var failed *runtime.StartError
+	if err != nil && !errors.As(err, &failed) {
+		return errors.Join(err, p.Release())
+	}
+	return started(e, r, p, err)
 }
 
 func addUUIDFile(fs *pflag.FlagSet, dst *string) {
