@@ -185,7 +185,7 @@ func chooseApps(pod *pods.Pod, names []string) ([]string, error) {
 
 // appProcess opens an app's first process, from what libcontainer notes about it.
 func appProcess(runDir, app string) (*process, error) {
-	data, err := os.ReadFile(filepath.Join(runDir, "lc", app, "state.json"))
+	data, err := os.ReadFile(filepath.Join(runDir, "lc", filepath.Base(runDir)+"."+app, "state.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, stateErrorf("it is not running")
 	}

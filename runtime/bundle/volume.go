@@ -3,7 +3,6 @@ package bundle
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"path/filepath"
 	"strconv"
@@ -25,10 +24,10 @@ type Volume struct {
 	Kind         string
 	Source       string // KindHost: absolute
 	ReadOnly     bool
-	NonRecursive bool        // KindHost: without what is mounted below Source
-	Mode         fs.FileMode // KindEmpty, KindTmpfs: 0 is 0755 (tmpfs: 1777)
-	UID, GID     uint32      // KindEmpty, KindTmpfs
-	Size         int64       // KindTmpfs: bytes, 0 is the kernel's default
+	NonRecursive bool   // KindHost: without what is mounted below Source
+	Mode         uint32 // KindEmpty, KindTmpfs: as chmod(2) takes it; 0 is 0755 (tmpfs: 1777)
+	UID, GID     uint32 // KindEmpty, KindTmpfs
+	Size         int64  // KindTmpfs: bytes, 0 is the kernel's default
 	// From is the directory of the image that an empty volume covers and takes owner and mode from.
 	From string
 }
@@ -227,10 +226,10 @@ func parseBool(s string) (bool, error) {
 	return b, nil
 }
 
-func parseMode(s string) (fs.FileMode, error) {
+func parseMode(s string) (uint32, error) {
 	n, err := strconv.ParseUint(s, 8, 16)
 	if err != nil || n > 0o1777 || n == 0 {
 		return 0, fmt.Errorf("%q: want an octal mode such as 0750", clip(s))
 	}
-	return fs.FileMode(n), nil
+	return uint32(n), nil
 }
