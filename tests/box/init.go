@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"syscall"
 
+	"github.com/moby/sys/mountinfo"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -52,11 +53,13 @@ func mounts(hierarchies []hierarchy) error {
 		flags                  uintptr
 		data                   string
 	}{
-		{"", "/", "", unix.MS_REC | unix.MS_PRIVATE, ""},
 		{"", "/", "", unix.MS_REC | unix.MS_SHARED, ""},
 		{"run", "/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=755"},
 		{"proc", "/proc", "proc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
 		{"sysfs", "/sys", "sysfs", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
+	}
+	if err := forgetImages(); err != nil {
+		return err
 	}
 	for _, s := range steps {
 		if err := unix.Mount(s.source, s.target, s.fstype, s.flags, s.data); err != nil {
@@ -74,6 +77,25 @@ func mounts(hierarchies []hierarchy) error {
 	for _, h := range hierarchies {
 		if err := h.mount(); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// forgetImages unmounts, in the box's private copy of the mounts, the images that gantry mounted on the machine:
+// the box's /run would only hide them, and they would vanish from under a test when the machine's gantry
+// removes them.
+func forgetImages() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	images, err := mountinfo.GetMounts(mountinfo.PrefixFilter("/run/gantry/"))
+	if err != nil {
+		return err
+	}
+	for _, m := range images {
+		if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("unmount %s: %w", m.Mountpoint, err)
 		}
 	}
 	return nil

@@ -93,8 +93,11 @@ func runFiles(Options) ([]string, error) {
 		if e.Name() == "images" || e.Name() == "leases" || strings.HasSuffix(e.Name(), "lock") {
 			continue
 		}
-		err := walk(filepath.Join(runDir, e.Name()), func(path string, _ fs.DirEntry) error {
-			out = append(out, path)
+		top := filepath.Join(runDir, e.Name())
+		err := walk(top, func(path string, _ fs.DirEntry) error {
+			if path != filepath.Join(runDir, "pods") {
+				out = append(out, path)
+			}
 			return nil
 		})
 		if err != nil {

@@ -112,7 +112,7 @@ func waitLog(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, len(args) == 2, "wait-log POD TEXT")
 	deadline := time.Now().Add(15 * time.Second)
 	for {
-		if run(ts, []string{"gantry", "logs", args[0]}) == 0 && strings.Contains(ts.ReadFile("stdout"), args[1]) {
+		if run(ts, []string{"gantry", "logs", args[0]}) == 0 && strings.Contains(ts.ReadFile("stdout")+ts.ReadFile("stderr"), args[1]) {
 			return
 		}
 		if time.Now().After(deadline) {

@@ -81,7 +81,6 @@ func images() (map[string]v1.Image, error) {
 		}, []v1.Layer{base}},
 		{"arm:1", v1.Platform{OS: "linux", Architecture: "arm64"}, v1.Config{Env: path, Cmd: []string{"sh"}}, []v1.Layer{base}},
 		{"fault-blob:1", amd64, v1.Config{Env: path, Cmd: []string{"sh"}}, []v1.Layer{base}},
-		{"fault-manifest:1", amd64, v1.Config{Env: path, Cmd: []string{"sh"}}, []v1.Layer{base}},
 	} {
 		img, err := ociimage.ImageFor(i.platform, i.config, i.layers...)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -36,8 +37,9 @@ func TestScripts(t *testing.T) {
 // runScript runs one script inside the box.
 func runScript(t *testing.T, bin, file string) {
 	testscript.Run(t, testscript.Params{
-		Files: []string{file},
-		Setup: func(env *testscript.Env) error { return setup(env, bin) },
+		Files:    []string{file},
+		Deadline: time.Now().Add(time.Minute), // what hangs is interrupted, and the script fails
+		Setup:    func(env *testscript.Env) error { return setup(env, bin) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"registry": startRegistry, "exits": exits, "refused": refused, "setenv": setenv,
 			"wait-state": waitState, "leakcheck": leakCheck, "disk": disk,
