@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"sync"
 
 	"github.com/opencontainers/runc/libcontainer/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -38,18 +39,24 @@ const (
 // errNotCacheable is for profiles that only libcontainer itself can install.
 var errNotCacheable = errors.New("filter cannot be compiled beforehand")
 
+// compiling lets one goroutine compile at a time. Two would dead-lock: each waits in a raw system call on its thread
+// while the other stops the world to set GOMAXPROCS.
+var compiling sync.Mutex
+
 // loadFilter returns the compiled form of profile, from the cache where it is good, else fresh and then cached.
+// Apps that start at once and share a profile compile it once.
 func loadFilter(profile *pods.Seccomp) (*filter, error) {
 	source, err := os.ReadFile(profile.Profile)
 	if err != nil {
 		return nil, fmt.Errorf("read seccomp profile: %w", err)
 	}
-	data, err := os.ReadFile(profile.Program)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read seccomp filter: %w", err)
+	if f, err := cachedFilter(profile.Program, source); f != nil || err != nil {
+		return f, err
 	}
-	if f := decodeFilter(data, source); f != nil {
-		return f, nil
+	compiling.Lock()
+	defer compiling.Unlock()
+	if f, err := cachedFilter(profile.Program, source); f != nil || err != nil {
+		return f, err
 	}
 	spec := &specs.LinuxSeccomp{}
 	if err := json.Unmarshal(source, spec); err != nil {
@@ -63,6 +70,15 @@ func loadFilter(profile *pods.Seccomp) (*filter, error) {
 		return nil, fmt.Errorf("cache seccomp filter: %w", err)
 	}
 	return f, nil
+}
+
+// cachedFilter returns nil where the cache has no filter that was compiled from source.
+func cachedFilter(file string, source []byte) (*filter, error) {
+	data, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read seccomp filter: %w", err)
+	}
+	return decodeFilter(data, source), nil
 }
 
 func (f *filter) encode(source []byte) []byte {
