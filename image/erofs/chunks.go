@@ -4,15 +4,17 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 )
 
 // A sparse file is a row of chunks of one size, and each is a hole or a run of blocks. A tar stores the segments of a sparse file
 // back to back, so a chunk lies in the tar as it should be read only if one segment fills it and begins there on a block. A chunk
 // for which that does not hold is copied into the index, which keeps its holes. So is the last block of a file, sparse or not, in a tar that
-// ends before its padding: the kernel reads whole blocks (EIO otherwise).
+// ends before its padding, or whose padding is not zero: the kernel reads whole blocks (or gives EIO), and maps them too.
 type chunkIndex struct {
-	device int64 // bytes of the tar
+	size   int64 // bytes of the file
+	device int64 // bytes of the tar that may be read
 	bits   uint  // log2 of the chunk size
 	count  int64 // chunks of the file
 	copied int64 // chunks that are copied
@@ -44,30 +46,32 @@ func newChunkIndex(i *Inode, device int64) (*chunkIndex, error) {
 		}
 		stored += s.Length
 	}
-	if align(i.Offset+stored, BlockSize) > device {
+	if align(i.Offset+stored, BlockSize) > device || i.Dirty {
 		common |= BlockSize // small chunks, or much would be copied
 	}
-	c := &chunkIndex{bits: blockBits, device: device}
+	if i.Dirty {
+		device = min(device, i.Offset+stored)
+	}
+	c := &chunkIndex{bits: blockBits, size: i.Size, device: device}
 	for c.bits < maxChunkBits && common&(1<<c.bits) == 0 && common&(1<<c.bits-1) == 0 && 1<<c.bits < i.Size {
 		c.bits++
 	}
 	limit := max(256, stored/64)
-	for c.count = c.chunks(i.Size); c.count > limit; c.count = c.chunks(i.Size) {
+	for c.count = c.chunks(); c.count > limit; c.count = c.chunks() {
 		if c.bits++; c.bits > maxChunkBits {
 			return nil, fmt.Errorf("place sparse file: %d bytes are too many", i.Size)
 		}
 	}
-	c.walk(i, func(_ int64, where int64) error {
+	for _, where := range c.all(i) {
 		if where == chunkCopied {
 			c.copied++
 		}
-		return nil
-	})
+	}
 	return c, nil
 }
 
-func (c *chunkIndex) chunks(size int64) int64 {
-	return size>>c.bits + min(1, size&(1<<c.bits-1))
+func (c *chunkIndex) chunks() int64 {
+	return c.size>>c.bits + min(1, c.size&(1<<c.bits-1))
 }
 
 // segments is what is stored of a file, sparse or not.
@@ -80,29 +84,32 @@ func (i *Inode) segments() []Segment {
 
 const chunkCopied = -1
 
-// walk calls f for every chunk that is not a hole, with the byte of the tar where it begins, or chunkCopied.
-func (c *chunkIndex) walk(i *Inode, f func(chunk, where int64) error) error {
-	data := i.Offset
-	done := int64(-1) // last chunk that was handed to f
-	for _, s := range i.segments() {
-		end := s.Offset + s.Length
-		for n := max(s.Offset>>c.bits, done+1); n<<c.bits < end; n++ {
-			begin := n << c.bits
-			where := int64(chunkCopied)
-			filled := end-begin >= 1<<c.bits || end == i.Size
-			pos := data + begin - s.Offset
-			last := align(pos+min(1<<c.bits, end-begin), BlockSize)
-			if begin >= s.Offset && filled && pos%BlockSize == 0 && last <= c.device {
-				where = pos
+// all gives every chunk that is not a hole, in order, with the byte of the tar where it begins, or chunkCopied.
+func (c *chunkIndex) all(i *Inode) iter.Seq2[int64, int64] {
+	return func(yield func(chunk, where int64) bool) {
+		data := i.Offset
+		done := int64(-1) // last chunk that was given: the next segment may begin in it
+		for _, s := range i.segments() {
+			end := s.Offset + s.Length
+			for n := max(s.Offset>>c.bits, done+1); n<<c.bits < end; n++ {
+				if done = n; !yield(n, c.place(n, s, data)) {
+					return
+				}
 			}
-			if err := f(n, where); err != nil {
-				return err
-			}
-			done = n
+			data += s.Length
 		}
-		data += s.Length
 	}
-	return nil
+}
+
+// place says where chunk n lies in the tar if segment s, which begins there at byte data, fills it.
+func (c *chunkIndex) place(n int64, s Segment, data int64) int64 {
+	begin, end := n<<c.bits, s.Offset+s.Length
+	pos := data + begin - s.Offset
+	size := min(1<<c.bits, c.size-begin)
+	if begin < s.Offset || end-begin < size || pos%BlockSize != 0 || align(pos+size, BlockSize) > c.device {
+		return chunkCopied
+	}
+	return pos
 }
 
 // append appends the chunk index of a file whose device begins at a block number.
@@ -116,7 +123,7 @@ func (c *chunkIndex) append(b []byte, i *Inode, device int64) []byte {
 			entry(nullAddr)
 		}
 	}
-	_ = c.walk(i, func(n, where int64) error {
+	for n, where := range c.all(i) {
 		hole(n)
 		if where == chunkCopied {
 			entry(copied)
@@ -125,8 +132,7 @@ func (c *chunkIndex) append(b []byte, i *Inode, device int64) []byte {
 			entry(device + where/BlockSize)
 		}
 		next++
-		return nil
-	})
+	}
 	hole(c.count)
 	return b
 }
@@ -139,22 +145,25 @@ func (c *chunkIndex) copyChunks(w io.WriterAt, i *Inode, tar io.ReaderAt) error 
 	if tar == nil {
 		return fmt.Errorf("copy sparse file: its layer's data is needed")
 	}
-	size, nth := int64(1)<<c.bits, int64(0)
-	return c.walk(i, func(n, where int64) error {
+	size, at := int64(1)<<c.bits, c.start*BlockSize
+	for n, where := range c.all(i) {
 		if where != chunkCopied {
-			return nil
+			continue
 		}
-		at := (c.start + nth*(size/BlockSize)) * BlockSize
-		nth++
-		return eachPart(i, n*size, size, func(file, data, length int64) error {
-			src := io.NewSectionReader(tar, data, length)
+		err := eachPart(i, n*size, size, func(file, data, length int64) error {
 			dst := io.NewOffsetWriter(w, at+file-n*size)
-			if copied, err := io.Copy(dst, src); err != nil || copied != length {
+			copied, err := io.Copy(dst, io.NewSectionReader(tar, data, length))
+			if err != nil || copied != length {
 				return fmt.Errorf("copy sparse file: %d of %d bytes: %w", copied, length, orShort(err))
 			}
 			return nil
 		})
-	})
+		if err != nil {
+			return err
+		}
+		at += size
+	}
+	return nil
 }
 
 func orShort(err error) error {

@@ -28,6 +28,7 @@ type Inode struct {
 	Device int
 	Offset int64
 	Sparse []Segment
+	Dirty  bool // what follows in the last block of the data is not zero, and must not show behind the end of the file
 
 	Entries []Dirent // directories: sorted by the bytes of Name, without "." and ".."
 

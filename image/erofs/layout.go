@@ -175,7 +175,7 @@ func (l *layout) placeRegular(p *placed) error {
 	if stored > 0 && stored > device-i.Offset {
 		return fmt.Errorf("place file: %d bytes at %d of layer %d lie outside of it", stored, i.Offset, i.Device)
 	}
-	if i.Sparse == nil && align(i.Offset+stored, BlockSize) <= device {
+	if i.Sparse == nil && !i.Dirty && align(i.Offset+stored, BlockSize) <= device {
 		return nil
 	}
 	chunks, err := newChunkIndex(i, device)

@@ -67,11 +67,11 @@ func (l *layout) writeInodes(out *output) {
 		d := p.disk(l)
 		d.ino = uint32(k + 1)
 		b := appendXattrs(d.append(out.buf[:0]), p.inode.Xattrs)
-		switch {
-		case p.layout == layoutChunks:
+		switch p.layout {
+		case layoutChunks:
 			b = append(b, make([]byte, align(int64(len(b))+p.pos, chunkSize)-int64(len(b))-p.pos)...)
 			b = p.chunks.append(b, p.inode, l.deviceStart(p.inode))
-		case p.layout == layoutInline:
+		case layoutInline:
 			body := l.body(nil, p)
 			b = append(b, body[p.size/BlockSize*BlockSize:]...)
 		}

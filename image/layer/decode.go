@@ -128,7 +128,7 @@ func (d *decoder) entry(x *entry) {
 	same := d.number(uint64(len(d.path)))
 	x.path = d.path[:same] + d.text(maxPath)
 	d.path = x.path
-	if x.kind >= kindEnd || flags&^(kindMask|flagXattrs|flagSparse) != 0 {
+	if x.kind >= kindEnd || flags&^(kindMask|flagXattrs|flagSparse|flagDirty) != 0 {
 		d.fail("kind %#x", flags)
 	}
 	if x.path != "" && !isClean(x.path) || x.path == "" && x.kind != kindDir && x.kind != kindOpaque {
@@ -163,6 +163,10 @@ func (d *decoder) entry(x *entry) {
 		x.rdev = uint32(d.number(math.MaxUint32))
 	case kindRegular:
 		d.place(x)
+		x.dirty = flags&flagDirty != 0
+	}
+	if flags&flagDirty != 0 && x.size == 0 {
+		d.fail("kind %#x", flags)
 	}
 	d.extra(x, flags)
 }
@@ -186,7 +190,7 @@ func (d *decoder) place(x *entry) {
 }
 
 func (d *decoder) extra(x *entry, flags byte) {
-	if flags&^kindMask == 0 || d.err != nil {
+	if flags&(flagXattrs|flagSparse) == 0 || d.err != nil {
 		return
 	}
 	x.extra = &extra{}

@@ -27,6 +27,7 @@ const (
 	kindMask   = 0x0f
 	flagXattrs = 0x10
 	flagSparse = 0x20
+	flagDirty  = 0x40 // regular files with data only
 )
 
 // Encode writes what the layer does, for Decode. Equal layers give equal bytes.
@@ -91,6 +92,9 @@ func (e *encoder) entry(x *entry) {
 	}
 	if x.extra != nil && x.extra.sparse != nil {
 		flags |= flagSparse
+	}
+	if x.dirty {
+		flags |= flagDirty
 	}
 	e.buf = append(e.buf, flags)
 	same := commonPrefix(e.path, x.path)

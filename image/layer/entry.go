@@ -32,6 +32,7 @@ type entry struct {
 	path   string
 	link   string // target of a symlink as it is; of a hardlink, a clean path
 	kind   kind
+	dirty  bool   // the padding behind the data is not zero
 	perm   uint16 // permissions with setuid, setgid, sticky
 	uid    uint32
 	gid    uint32

@@ -226,7 +226,7 @@ func (m *merger) newInode(e *entry) *erofs.Inode {
 	case kindRegular:
 		i.Size = e.size
 		if e.size > 0 {
-			i.Device, i.Offset = int(m.layer), e.offset
+			i.Device, i.Offset, i.Dirty = int(m.layer), e.offset, e.dirty
 		}
 	}
 	if e.extra != nil {

@@ -138,14 +138,12 @@ func (s *scanner) entry(h *header, block []byte) error {
 	if err := s.src.skip(size); err != nil {
 		return err
 	}
-	if err := s.src.pad(); err != nil {
+	zero, err := s.src.pad()
+	if err != nil || e == nil {
 		return err
 	}
-	if e == nil {
-		return nil
-	}
 	if e.size > 0 {
-		e.offset = offset
+		e.offset, e.dirty = offset, !zero
 	}
 	return s.keep(*e)
 }

@@ -94,13 +94,24 @@ func (s *source) skip(n int64) error {
 	return nil
 }
 
-// pad passes over what is left of a block. It may be missing at the end of the file.
-func (s *source) pad() error {
-	err := s.skip(-s.pos & (blockSize - 1))
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil
+// pad passes over what is left of a block, and reports whether it was zero. It may be missing at the end of the file.
+func (s *source) pad() (zero bool, err error) {
+	zero = true
+	for left := int(-s.pos & (blockSize - 1)); left > 0; {
+		if s.rd == s.wr {
+			if err := s.fill(1); errors.Is(err, io.EOF) {
+				return zero, nil
+			} else if err != nil {
+				return zero, err
+			}
+		}
+		k := min(left, s.wr-s.rd)
+		zero = zero && bytes.Equal(s.buf[s.rd:s.rd+k], zeroBlock[:k])
+		s.rd += k
+		s.pos += int64(k)
+		left -= k
 	}
-	return err
+	return zero, nil
 }
 
 // drain reads to the end of the file, and reports whether all of it was zero.
