@@ -15,7 +15,9 @@ const (
 	netFile      = "net.json"
 	exitFile     = "exit.json"
 	lockFile     = "lock"
-	appsDir      = "apps"
+	// ReadyFile is empty: it is there once every app has been started.
+	ReadyFile = "ready"
+	appsDir   = "apps"
 	// AppFile is the manifest of an app, in its directory.
 	AppFile = "app.json"
 	// ConfigFile is an app's OCI runtime configuration, a template that stage1 completes.

@@ -99,6 +99,18 @@ func (p *Pod) WriteExit(e *Exit) error {
 	return p.write(exitFile, e)
 }
 
+// Ready reports whether every app of the pod has been started; it stays true after the pod's end.
+func (p *Pod) Ready() bool { return p.has(ReadyFile) }
+
+// WriteReady says so. Only stage1 calls it, once, when the last app has executed its program.
+func (p *Pod) WriteReady() error {
+	f, err := p.root.OpenFile(ReadyFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("write ready of pod %s: %w", p.UUID, err)
+	}
+	return f.Close()
+}
+
 // Apps reads every app of the pod, in the order of the command line.
 func (p *Pod) Apps() ([]*App, error) {
 	entries, err := fs.ReadDir(p.root.FS(), appsDir)

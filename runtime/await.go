@@ -42,9 +42,9 @@ func (w *watch) next() error {
 
 func (w *watch) close() error { return w.f.Close() }
 
-// awaitRun waits until a pod that is starting has announced itself, or has died.
-func awaitRun(ctx context.Context, pod *pods.Pod) error {
-	w, err := watchDir(pod, ".", unix.IN_MOVED_TO)
+// awaitFile waits until stage1 has written the file name into the pod's directory, or has died.
+func awaitFile(ctx context.Context, pod *pods.Pod, name string) error {
+	w, err := watchDir(pod, ".", unix.IN_MOVED_TO|unix.IN_CREATE)
 	if err != nil {
 		return err
 	}
@@ -55,13 +55,34 @@ func awaitRun(ctx context.Context, pod *pods.Pod) error {
 		_ = w.close()
 	}()
 	for {
-		if _, err := pod.Root().Lstat("run.json"); err == nil {
+		if _, err := pod.Root().Lstat(name); err == nil {
 			return nil
 		}
 		if err := w.next(); errors.Is(err, os.ErrClosed) {
 			return ctx.Err()
 		} else if err != nil {
 			return err
+		}
+	}
+}
+
+// WaitReady returns when every app of the pod has been started. ErrState: it is over before that, or nobody runs it.
+func WaitReady(ctx context.Context, pod *pods.Pod) error {
+	for {
+		state, err := pod.State()
+		if err != nil {
+			return err
+		}
+		switch {
+		case pod.Ready():
+			return nil
+		case state.Over() || state == pods.Exiting:
+			return stateErrorf("pod %s is over, and was never ready", pod.UUID)
+		case state == pods.Prepared:
+			return stateErrorf("pod %s is prepared, and nobody runs it", pod.UUID)
+		}
+		if err := awaitFile(ctx, pod, pods.ReadyFile); err != nil {
+			return fmt.Errorf("wait for pod %s: %w", pod.UUID, err)
 		}
 	}
 }

@@ -93,7 +93,7 @@ func Stop(ctx context.Context, pod *pods.Pod, opts StopOptions) error {
 		return stateErrorf("pod %s is %s, not running", pod.UUID, state)
 	}
 	if state == pods.Starting {
-		if err := awaitRun(ctx, pod); err != nil {
+		if err := awaitFile(ctx, pod, "run.json"); err != nil {
 			return err
 		}
 	}

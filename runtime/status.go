@@ -14,6 +14,7 @@ import (
 type Status struct {
 	Summary
 	PID    int            `json:"pid,omitempty"` // of the supervisor, while it runs
+	Ready  bool           `json:"ready"`
 	Reason string         `json:"reason,omitempty"`
 	Left   []string       `json:"left,omitempty"` // clean-up that gc has to do again
 	Pod    *pods.Manifest `json:"pod,omitempty"`
@@ -29,7 +30,7 @@ type AppStatus struct {
 
 // ReadStatus reads one pod.
 func ReadStatus(pod *pods.Pod) (*Status, error) {
-	s := &Status{Status: []AppStatus{}}
+	s := &Status{Status: []AppStatus{}, Ready: pod.Ready()}
 	var err error
 	if s.Summary, err = Summarize(pod); err != nil {
 		return nil, err

@@ -158,6 +158,11 @@ func (s *supervisor) levelStarted(err error) {
 		s.startLevel(s.level + 1)
 	default:
 		s.streams.started()
+		if err := s.pod.WriteReady(); err != nil {
+			s.fail(ExitInternal, err.Error())
+			s.end()
+			return
+		}
 		s.announce.ready()
 		s.settle()
 	}

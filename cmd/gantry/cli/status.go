@@ -20,7 +20,7 @@ import (
 
 type statusOptions struct {
 	uuidFile, format string
-	wait             waitFlag
+	wait, waitReady  waitFlag
 }
 
 // waitFlag is --wait, --wait=true, --wait=30s: rkt's three forms.
@@ -49,7 +49,7 @@ func newStatusCommand(e *env) *cobra.Command {
 	addUUIDFile(fs, &o.uuidFile)
 	fs.StringVar(&o.format, "format", "text", "text or json")
 	o.wait.addTo(fs, "wait", "wait until the pod is over")
-	notYetVar(fs, "wait-ready", "wait until all apps have started", "false")
+	o.waitReady.addTo(fs, "wait-ready", "wait until all apps have been started")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return runStatus(cmd.Context(), e, o, args) }
 	return cmd
 }
@@ -67,7 +67,10 @@ func runStatus(ctx context.Context, e *env, o *statusOptions, args []string) err
 		return err
 	}
 	defer pod.Close()
-	waited := waitFor(ctx, pod, o.wait)
+	waited := waitFor(ctx, pod, o.waitReady, "ready", runtime.WaitReady)
+	if waited == nil {
+		waited = waitFor(ctx, pod, o.wait, "over", runtime.Wait)
+	}
 	if waited != nil && !errors.Is(waited, context.DeadlineExceeded) {
 		return waited
 	}
@@ -82,7 +85,13 @@ func runStatus(ctx context.Context, e *env, o *statusOptions, args []string) err
 	return waited
 }
 
-func waitFor(ctx context.Context, pod *pods.Pod, w waitFlag) error {
+// timeoutError is a wait that ended before what was waited for.
+type timeoutError string
+
+func (e timeoutError) Error() string        { return string(e) }
+func (e timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
+
+func waitFor(ctx context.Context, pod *pods.Pod, w waitFlag, what string, wait func(context.Context, *pods.Pod) error) error {
 	if !w.on {
 		return nil
 	}
@@ -91,9 +100,9 @@ func waitFor(ctx context.Context, pod *pods.Pod, w waitFlag) error {
 		ctx, cancel = context.WithTimeout(ctx, w.timeout)
 		defer cancel()
 	}
-	err := runtime.Wait(ctx, pod)
+	err := wait(ctx, pod)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("pod %s is not over after %s: %w", pod.UUID, w.timeout, err)
+		return timeoutError(fmt.Sprintf("pod %s is not %s after %s", pod.UUID, what, w.timeout))
 	}
 	return err
 }
@@ -117,6 +126,9 @@ func printStatus(w io.Writer, s *runtime.Status) {
 		line("pid", strconv.Itoa(s.PID))
 	}
 	line("exited", strconv.FormatBool(s.State.Over()))
+	if s.State == pods.Running {
+		line("ready", strconv.FormatBool(s.Ready))
+	}
 	for _, a := range s.Status {
 		if a.Last != nil {
 			line("app-"+a.Name, strconv.Itoa(a.Last.Code))
@@ -195,7 +207,7 @@ func newWaitCommand(e *env) *cobra.Command {
 	oneVar(cmd.Flags(), &timeout, "timeout", "DURATION", "give up after this", parseDuration)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return eachPod(e, args, uuidFile, func(pod *pods.Pod) error {
-			if err := waitFor(cmd.Context(), pod, waitFlag{on: true, timeout: timeout}); err != nil {
+			if err := waitFor(cmd.Context(), pod, waitFlag{on: true, timeout: timeout}, "over", runtime.Wait); err != nil {
 				return err
 			}
 			s, err := runtime.Summarize(pod)
