@@ -225,8 +225,9 @@ func blocked(t testing.TB, where doer, addr string) {
 
 func hostPort(a any, port int) string { return net.JoinHostPort(fmt.Sprint(a), fmt.Sprint(port)) }
 
-// sendsUDP sends one packet with the source address src from one place to dst in another, and counts what arrives.
-func sendsUDP(t testing.TB, from, to doer, src, dst string) int {
+// sendsUDP sends one packet with the source address src from one place to dst in another, and counts what arrives until nothing has for a
+// while.
+func sendsUDP(t testing.TB, from, to doer, src, dst string, patience time.Duration) int {
 	t.Helper()
 	var l net.PacketConn
 	var err error
@@ -247,7 +248,7 @@ func sendsUDP(t testing.TB, from, to doer, src, dst string) int {
 	}
 	n := 0
 	for {
-		_ = l.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		_ = l.SetReadDeadline(time.Now().Add(patience))
 		if _, _, err := l.ReadFrom(make([]byte, 10)); err != nil {
 			return n
 		}

@@ -2,6 +2,7 @@ package network
 
 import (
 	"testing"
+	"time"
 
 	"github.com/gantryrun/gantry/network/netlab"
 )
@@ -58,10 +59,10 @@ func TestSpoofedSourceIsDropped(t *testing.T) {
 	a := start(t, h, attachment(t, "pod-a", "default"))
 	b := start(t, h, attachment(t, "pod-b", "default"))
 	gw4, gw6 := a.res.IPs[0].Gateway, a.res.IPs[1].Gateway
-	if n := sendsUDP(t, a, onHost{}, a.ip4().String(), gw4.String()); n != 1 {
+	if n := sendsUDP(t, a, onHost{}, a.ip4().String(), gw4.String(), time.Second); n != 1 {
 		t.Errorf("%d packets of its own came through, want 1", n)
 	}
-	if n := sendsUDP(t, a, onHost{}, a.ip6().String(), gw6.String()); n != 1 {
+	if n := sendsUDP(t, a, onHost{}, a.ip6().String(), gw6.String(), time.Second); n != 1 {
 		t.Errorf("%d packets of its own came through, want 1", n)
 	}
 	// a takes b's address, and one of the outside, as its own.
@@ -72,7 +73,7 @@ func TestSpoofedSourceIsDropped(t *testing.T) {
 		{b.ip4().String(), gw4.String()}, {"192.0.2.77", gw4.String()},
 		{b.ip6().String(), gw6.String()}, {"2001:db8::77", gw6.String()},
 	} {
-		if n := sendsUDP(t, a, onHost{}, test.src, test.dst); n != 0 {
+		if n := sendsUDP(t, a, onHost{}, test.src, test.dst, 200*time.Millisecond); n != 0 {
 			t.Errorf("%d packets from %s came through", n, test.src)
 		}
 	}

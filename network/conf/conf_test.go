@@ -210,3 +210,21 @@ func decode(t *testing.T, s string) (v any) {
 	}
 	return v
 }
+
+// The example of docs/network.md must be a network that works.
+func TestDocumentedExample(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/network.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(doc), "```json\n")
+	example, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("no example in docs/network.md")
+	}
+	src, _ := tree(t, map[string]string{"etc/default.conflist": example})
+	nets, err := src.Freeze(Selection{Networks: []Request{{Name: "default"}}}, nil)
+	if err != nil || !strings.Contains(string(nets[0].Conflist), "10.30.0.0/16") {
+		t.Errorf("freeze: %v, %v", nets, err)
+	}
+}

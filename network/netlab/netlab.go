@@ -87,22 +87,13 @@ type Namespace struct {
 // New makes an empty network namespace. It is closed when the test ends, or before by Close.
 func New(t testing.TB) *Namespace {
 	t.Helper()
-	made := make(chan *os.File)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		defer close(made)
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			t.Errorf("unshare: %v", err)
-			return
-		}
-		f, err := os.Open("/proc/thread-self/ns/net")
-		if err != nil {
+	var f *os.File
+	there(t, func() error { return unix.Unshare(unix.CLONE_NEWNET) }, func() {
+		var err error
+		if f, err = os.Open("/proc/thread-self/ns/net"); err != nil {
 			t.Error(err)
-			return
 		}
-		made <- f
-	}()
-	f := <-made
+	})
 	if f == nil {
 		t.FailNow()
 	}
@@ -122,15 +113,31 @@ func (ns *Namespace) FD() int { return int(ns.f.Fd()) }
 
 // Do runs f on a thread inside the namespace. Sockets that f opens stay there.
 func (ns *Namespace) Do(f func()) {
+	there(ns.t, func() error { return unix.Setns(ns.FD(), unix.CLONE_NEWNET) }, f)
+}
+
+// there runs f on a thread that enter has taken to another namespace, and brings the thread back. Letting it die instead does
+// not do: the main thread of a process cannot, and would hold the namespace for ever.
+func there(t testing.TB, enter func() error, f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // never unlocked
-		if err := unix.Setns(ns.FD(), unix.CLONE_NEWNET); err != nil {
-			ns.t.Errorf("setns: %v", err)
+		runtime.LockOSThread()
+		home, err := os.Open("/proc/thread-self/ns/net")
+		if err == nil {
+			err = enter()
+		}
+		if err != nil {
+			t.Errorf("enter network namespace: %v", err)
 			return
 		}
 		f()
+		if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
+			t.Errorf("leave network namespace: %v", err)
+			return
+		}
+		_ = home.Close()
+		runtime.UnlockOSThread()
 	}()
 	<-done
 }
