@@ -52,10 +52,3 @@ func (c *Client) withEndpoint(ctx context.Context, e endpoint, ref image.Ref, us
 	defer src.close() //nolint:errcheck // drops idle connections, cannot fail
 	return use(src, e.host+"/"+e.repository)
 }
-
-// endpoints that serve ref, best first.
-func (c *Client) endpoints(ref image.Ref) ([]endpoint, error) {
-	return []endpoint{{
-		host: ref.Registry, repository: ref.Repository, plainHTTP: c.InsecureHTTP, anyCert: c.InsecureTLS,
-	}}, nil
-}

@@ -45,47 +45,98 @@ func (c *Client) fetchLayers(ctx context.Context, src source, img *resolved, opt
 	return group.Wait()
 }
 
+// fetchLayer fetches one layer unless the store has it, and its compressed form too if that is to be kept.
 func (c *Client) fetchLayer(ctx context.Context, src source, l blobLayer, opts Options) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	t := transfer{desc: l.desc, limits: opts.Limits, fill: discard}
+	commit := func() error { return nil }
 	there, err := c.Store.HasLayer(l.diffID)
-	if err != nil || there {
+	if err != nil {
+		return err
+	}
+	if !there {
+		stage, err := c.Store.StageLayer(ctx, l.diffID)
+		if err != nil {
+			return err
+		}
+		if there = stage == nil; !there {
+			defer stage.Abort() //nolint:errcheck // what an abort leaves, GC sweeps; the error to report is the one that led here
+			t.fill, commit = func(tar io.Reader) error { return stage.Fill(tar, opts.Tar) }, stage.Commit
+		}
+	}
+	kept, err := c.kept(l, opts)
+	if err != nil || (there && kept) {
 		c.event(Event{Digest: l.desc.Digest, Status: "exists", Total: l.desc.Size})
 		return err
 	}
-	stage, err := c.Store.StageLayer(ctx, l.diffID)
-	if err != nil || stage == nil {
-		return err
-	}
-	defer stage.Abort() //nolint:errcheck // what an abort leaves, GC sweeps; the error to report is the one that led here
-	if err := c.download(ctx, src, l, opts, func(tar io.Reader) error { return stage.Fill(tar, opts.Tar) }); err != nil {
+	t.keep = !kept
+	if err := c.download(ctx, src, t); err != nil {
 		return fmt.Errorf("layer %s: %w", l.desc.Digest, err)
 	}
-	if err := stage.Commit(); err != nil {
+	if err := commit(); err != nil {
 		return err
 	}
 	c.event(Event{Digest: l.desc.Digest, Status: "done", Done: l.desc.Size, Total: l.desc.Size})
 	return nil
 }
 
-// download passes a layer, in one go, through: source, digest and size check, decompression, fill.
-func (c *Client) download(ctx context.Context, src source, l blobLayer, opts Options, fill func(io.Reader) error) error {
-	how, err := compressionOf(l.desc.MediaType)
-	if err != nil {
-		return err
+// kept says whether nothing has to be done to keep the compressed layer.
+func (c *Client) kept(l blobLayer, opts Options) (bool, error) {
+	if !opts.KeepBlobs {
+		return true, nil
 	}
+	return c.Store.HasBlob(l.desc.Digest)
+}
+
+func discard(tar io.Reader) error {
+	_, err := io.Copy(io.Discard, tar)
+	return err
+}
+
+// transfer is a layer on its way.
+type transfer struct {
+	desc   ocispec.Descriptor
+	limits Limits
+	fill   func(tar io.Reader) error // takes what comes out, to its end
+	keep   bool                      // store the bytes as they come as well
+}
+
+// download passes a layer, in one go, through: source, digest and size check, decompression, fill.
+func (c *Client) download(ctx context.Context, src source, t transfer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // lets a goroutine go that still reads after an error
-	body, err := src.blob(ctx, l.desc)
+	body, err := src.blob(ctx, t.desc)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	verified := newVerifiedReader(c.counted(body, l.desc), l.desc)
+	compressed := c.counted(body, t.desc)
+	if !t.keep {
+		return t.unpack(compressed)
+	}
+	blob, err := c.Store.StageBlob(t.desc.Digest)
+	if err != nil {
+		return err
+	}
+	defer blob.Abort() //nolint:errcheck // as above
+	if err := t.unpack(io.TeeReader(compressed, blob)); err != nil {
+		return err
+	}
+	return blob.Commit()
+}
+
+// unpack verifies and decompresses.
+func (t transfer) unpack(compressed io.Reader) error {
+	how, err := compressionOf(t.desc.MediaType)
+	if err != nil {
+		return err
+	}
+	verified := newVerifiedReader(compressed, t.desc)
 	tar, err := decompress(verified, how)
 	if err == nil {
-		err = fill(opts.Limits.cap(tar, l.desc.Size))
+		err = t.fill(t.limits.cap(tar, t.desc.Size))
 	}
 	var broken *decodeError
 	if err == nil || errors.As(err, &broken) {
