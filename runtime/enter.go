@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,9 +25,16 @@ type EnterOptions struct {
 // shell is bash where the image has it.
 const shell = "command -v bash >/dev/null 2>&1 && exec bash; exec sh"
 
-// Enter becomes a command inside a running app, with its namespaces, cgroup, capabilities and filter. It returns only on error.
-func (r *Runtime) Enter(pod *pods.Pod, opts EnterOptions) error {
+// Enter becomes a command inside a running app, with its namespaces, cgroup, capabilities and filter. A pod that
+// is still starting is waited for. It returns only on error.
+func (r *Runtime) Enter(ctx context.Context, pod *pods.Pod, opts EnterOptions) error {
 	state, err := pod.State()
+	if err == nil && (state == pods.Starting || state == pods.Running && !pod.Ready()) {
+		if err := WaitReady(ctx, pod); err != nil {
+			return err
+		}
+		state, err = pod.State()
+	}
 	if err != nil {
 		return err
 	}

@@ -53,5 +53,5 @@ func runEnter(cmd *cobra.Command, e *env, o runtime.EnterOptions, which []string
 	if err != nil {
 		return err
 	}
-	return r.Enter(pod, o)
+	return r.Enter(cmd.Context(), pod, o)
 }
