@@ -143,3 +143,19 @@ func closeAll(files []*os.File) {
 		f.Close()
 	}
 }
+
+// Extract unpacks an image into dir, which must not exist. What it leaves when it fails is the caller's to remove.
+func (s *Store) Extract(ctx context.Context, img *Image, dir string) error {
+	merged, tars, err := s.merge(img.DiffIDs)
+	if err != nil {
+		return fmt.Errorf("extract image %s: %w", img.ID, err)
+	}
+	defer closeAll(tars)
+	if err = os.Mkdir(dir, 0o755); err == nil {
+		err = merged.Unpack(ctx, dir, tars)
+	}
+	if err != nil {
+		return fmt.Errorf("extract image %s: %w", img.ID, err)
+	}
+	return nil
+}

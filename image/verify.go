@@ -1,0 +1,190 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gantryrun/gantry/image/layer"
+)
+
+// Problem is a file of the store that is not what it should be.
+type Problem struct {
+	Path string `json:"path"`
+	What string `json:"what"`
+}
+
+// Verify reads all of an image's bytes again: documents and kept blobs against their digests, the record against the
+// documents, layers against their diffIDs, and indexes against indexes made anew. An unpacked tree (Dir) is not
+// compared. The error is ctx's, or that reading is impossible; what is wrong with the image comes as problems.
+func (s *Store) Verify(ctx context.Context, img *Image) ([]Problem, error) {
+	v := &verifier{Store: s, img: img}
+	v.documents()
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(2) // one decides nothing by itself: the processor is busy with hashing
+	for _, d := range slices.Compact(slices.Sorted(slices.Values(img.DiffIDs))) {
+		group.Go(func() error {
+			v.layer(d)
+			return ctx.Err()
+		})
+	}
+	for _, l := range img.Manifest.Layers {
+		group.Go(func() error {
+			v.keptBlob(l)
+			return ctx.Err()
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, fmt.Errorf("verify image %s: %w", img.ID, err)
+	}
+	if len(v.problems) == 0 { // of broken layers no index can be made
+		v.tree()
+	}
+	return v.problems, nil
+}
+
+type verifier struct {
+	*Store
+	img      *Image
+	mu       sync.Mutex
+	problems []Problem
+}
+
+func (v *verifier) problem(path string, what error) {
+	if what != nil {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.problems = append(v.problems, Problem{path, what.Error()})
+	}
+}
+
+// documents checks manifest and config, and that the record says what they say.
+func (v *verifier) documents() {
+	manifest, err := v.Blob(v.img.ID)
+	v.problem(v.blobPath(v.img.ID), err)
+	configDigest := v.img.Manifest.Config.Digest
+	config, cerr := v.Blob(configDigest)
+	v.problem(v.blobPath(configDigest), cerr)
+	if err != nil || cerr != nil {
+		return
+	}
+	rec, err := Draft{Manifest: manifest, Config: config, Name: "-"}.record()
+	if err == nil && (rec.ChainID != v.img.ChainID || !slices.Equal(rec.DiffIDs, v.img.DiffIDs) ||
+		!reflect.DeepEqual(rec.Manifest, v.img.Manifest) || !reflect.DeepEqual(rec.Config, v.img.Config)) {
+		err = fmt.Errorf("%w: does not say what manifest and config say", ErrCorrupt)
+	}
+	v.problem(v.recordPath(v.img.ID), err)
+}
+
+// layer checks a tar against its name, and its index against one made from it.
+func (v *verifier) layer(d digest.Digest) {
+	path := filepath.Join(v.layerDir(d), "tar")
+	tar, err := os.Open(path)
+	if err != nil {
+		v.problem(path, err)
+		return
+	}
+	defer tar.Close()
+	hash := sha256.New()
+	tee := io.TeeReader(tar, hash)
+	scanned, err := layer.Scan(tee, layer.Limits{})
+	_, rest := io.Copy(io.Discard, tee)
+	if got := digest.NewDigest(digest.SHA256, hash); got != d {
+		err = fmt.Errorf("%w: digest is %s", ErrCorrupt, got)
+	}
+	if err = errors.Join(err, rest); err != nil {
+		v.problem(path, err)
+		return
+	}
+	path = filepath.Join(v.layerDir(d), "index")
+	var anew bytes.Buffer
+	if err := scanned.Encode(&anew); err != nil {
+		v.problem(path, err)
+		return
+	}
+	v.problem(path, sameContent(path, &anew))
+}
+
+// keptBlob checks a compressed layer, if it was kept.
+func (v *verifier) keptBlob(desc ocispec.Descriptor) {
+	path := v.blobPath(desc.Digest)
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	if err == nil {
+		defer f.Close()
+		var got digest.Digest
+		if got, err = digest.FromReader(f); err == nil && got != desc.Digest {
+			err = fmt.Errorf("%w: digest is %s", ErrCorrupt, got)
+		}
+	}
+	v.problem(path, err)
+}
+
+// tree makes the image's index anew, in a file without a name, and compares.
+func (v *verifier) tree() {
+	path := filepath.Join(v.treeDir(v.img.ChainID), "index")
+	if there, err := exists(path); err != nil || !there {
+		v.problem(path, err)
+		return
+	}
+	v.problem(path, func() error {
+		merged, tars, err := v.merge(v.img.DiffIDs)
+		if err != nil {
+			return err
+		}
+		defer closeAll(tars)
+		devices, err := tarDevices(tars)
+		if err != nil {
+			return err
+		}
+		anew, err := os.CreateTemp(v.imagesDir(), stagePrefix)
+		if err != nil {
+			return err
+		}
+		defer anew.Close()
+		if err := os.Remove(anew.Name()); err != nil {
+			return err
+		}
+		if err := merged.WriteErofs(anew, devices); err != nil {
+			return err
+		}
+		if _, err := anew.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		return sameContent(path, anew)
+	}())
+}
+
+// sameContent says where a file differs from what it should be.
+func sameContent(path string, want io.Reader) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	a, b := make([]byte, 128<<10), make([]byte, 128<<10)
+	for at := int64(0); ; {
+		n, err := io.ReadFull(f, a)
+		m, werr := io.ReadFull(want, b)
+		if !bytes.Equal(a[:n], b[:m]) {
+			return fmt.Errorf("%w: differs from what the layers give, at byte %d or after", ErrCorrupt, at)
+		}
+		if at += int64(n); err != nil || werr != nil {
+			return nil // both have ended: they were equally long
+		}
+	}
+}
