@@ -89,7 +89,7 @@ func forgetImages() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
-	images, err := mountinfo.GetMounts(mountinfo.PrefixFilter("/run/gantry/"))
+	images, err := mountinfo.GetMounts(mountinfo.PrefixFilter("/run/gantry"))
 	if err != nil {
 		return err
 	}

@@ -83,19 +83,19 @@ func leases(Options) ([]string, error) {
 // runFiles lists what else lies in /run/gantry: control sockets and their directories. The mount points of
 // images are not listed; that they are mounted is what the mounts show. The few directories and files that the
 // first pod makes and every later one uses are no leak.
-func runFiles(Options) ([]string, error) {
+func runFiles(opts Options) ([]string, error) {
 	var out []string
 	entries, err := os.ReadDir(runDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	for _, e := range entries {
-		if e.Name() == "images" || e.Name() == "leases" || strings.HasSuffix(e.Name(), "lock") {
+		if e.Name() == "images" || e.Name() == "leases" || strings.HasSuffix(e.Name(), "lock") || opts.Standing && e.Name() == "host.json" {
 			continue
 		}
 		top := filepath.Join(runDir, e.Name())
 		err := walk(top, func(path string, _ fs.DirEntry) error {
-			if path != filepath.Join(runDir, "pods") {
+			if path != filepath.Join(runDir, "pods") && path != filepath.Join(runDir, "cni") && path != filepath.Join(runDir, "cni/results") {
 				out = append(out, path)
 			}
 			return nil

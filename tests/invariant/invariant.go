@@ -24,8 +24,9 @@ type Snapshot map[string][]string
 type Options struct {
 	Dirs []string // data directories (--dir): their pods, their locks
 
-	// ImageMounts lets mounts of stored images pass: they are made once per host, for all pods.
-	ImageMounts bool
+	// Standing lets pass what is made once per host, for all pods to come: mounts of stored images, the nft table
+	// as long as it has nothing of any pod, the record of sysctls that were changed.
+	Standing bool
 
 	// Wait bounds how long Check lets the kernel finish what it does on its own time: tearing down network
 	// devices and empty namespaces, reaping. Zero means five seconds.

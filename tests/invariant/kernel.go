@@ -72,7 +72,7 @@ func mounts(opts Options) ([]string, error) {
 	}
 	var out []string
 	for _, m := range infos {
-		if opts.ImageMounts && strings.HasPrefix(m.Mountpoint, runDir+"/images") {
+		if opts.Standing && strings.HasPrefix(m.Mountpoint, runDir+"/images") {
 			continue
 		}
 		out = append(out, fmt.Sprintf("%s on %s (root %s)", m.FSType, m.Mountpoint, m.Root))
@@ -120,7 +120,7 @@ func links(Options) ([]string, error) {
 }
 
 // nftRules lists the ruleset line by line, without counters. No nft program, no rules that it could show.
-func nftRules(Options) ([]string, error) {
+func nftRules(opts Options) ([]string, error) {
 	cmd := exec.Command("nft", "-s", "list", "ruleset")
 	out, err := cmd.Output()
 	if errors.Is(err, exec.ErrNotFound) {
@@ -130,9 +130,14 @@ func nftRules(Options) ([]string, error) {
 		return nil, fmt.Errorf("nft list ruleset: %w", err)
 	}
 	var lines []string
-	for line := range strings.Lines(string(out)) {
-		if line = strings.TrimSpace(line); line != "" && line != "}" {
-			lines = append(lines, line)
+	for table := range strings.SplitSeq(string(out), "\n}\n") {
+		if opts.Standing && strings.HasPrefix(table, "table inet gantry {") && !strings.Contains(table, "elements =") {
+			continue
+		}
+		for line := range strings.Lines(table) {
+			if line = strings.TrimSpace(line); line != "" && line != "}" {
+				lines = append(lines, line)
+			}
 		}
 	}
 	return lines, nil

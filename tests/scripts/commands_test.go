@@ -157,13 +157,10 @@ type leak struct {
 	before invariant.Snapshot
 }
 
-// leakCheck requires that nothing is left but, with -images, the mounts of stored images: these are shared by
-// all pods and go with image gc.
+// leakCheck requires that nothing is left but what is made once per host for all pods (invariant.Options).
 func leakCheck(ts *testscript.TestScript, neg bool, args []string) {
-	withImages := len(args) == 1 && args[0] == "-images"
-	need(ts, neg, len(args) == 0 || withImages, "leakcheck [-images]")
+	need(ts, neg, len(args) == 0, "leakcheck")
 	l := ts.Value(leakKey{}).(leak)
-	l.opts.ImageMounts = withImages
 	diff, err := invariant.Settle(l.before, l.opts)
 	ts.Check(err)
 	if len(diff) > 0 {

@@ -71,7 +71,7 @@ func setup(env *testscript.Env, bin string) error {
 	env.Setenv("GANTRY_BIN", bin)
 	env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 	env.Setenv("PATH", filepath.Join(env.WorkDir, ".bin")+":"+env.Getenv("PATH")+":/usr/sbin:/sbin")
-	opts := invariant.Options{Dirs: []string{dir}}
+	opts := invariant.Options{Dirs: []string{dir}, Standing: true}
 	before, err := invariant.Take(opts)
 	if err != nil {
 		return err
