@@ -244,10 +244,41 @@ func TestReader(t *testing.T) {
 	if _, err := Scan(io.MultiReader(bytes.NewReader(whole[:2000]), errorReader{broken}), Limits{}); !errors.Is(err, broken) {
 		t.Errorf("got %v, want the reader's error", err)
 	}
+	cut := fmt.Errorf("blob is cut off: %w", io.EOF)
+	for _, n := range []int{0, 512, 2000, len(whole)} {
+		if _, err := Scan(io.MultiReader(bytes.NewReader(whole[:n]), errorReader{cut}), Limits{}); !errors.Is(err, cut) {
+			t.Errorf("got %v behind byte %d, want the reader's error", err, n)
+		}
+	}
 	l, err := Scan(&dribble{whole}, Limits{})
 	if err != nil || l.Entries() != 2 || l.Size != int64(len(whole)) {
 		t.Errorf("read byte by byte: %+v, %v", l, err)
 	}
+}
+
+// An error that comes with the last bytes, and only then, is not lost.
+func TestErrorWithData(t *testing.T) {
+	wrong := errors.New("wrong digest")
+	if _, err := Scan(&lastWord{archive(t, file("f", "x")), wrong}, Limits{}); !errors.Is(err, wrong) {
+		t.Errorf("got %v, want the reader's error", err)
+	}
+}
+
+type lastWord struct {
+	rest []byte
+	err  error
+}
+
+func (l *lastWord) Read(p []byte) (int, error) {
+	n := copy(p, l.rest)
+	l.rest = l.rest[n:]
+	if n > 0 && len(l.rest) == 0 {
+		return n, l.err
+	}
+	if n == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
 }
 
 type errorReader struct{ err error }

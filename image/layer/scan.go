@@ -51,7 +51,7 @@ type scanner struct {
 // next reads one header with what follows it. It returns false at the end of the archive.
 func (s *scanner) next() (bool, error) {
 	block, err := s.src.block()
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, errEnd) {
 		return false, s.endOfArchive()
 	} else if err != nil {
 		return false, err
@@ -59,7 +59,7 @@ func (s *scanner) next() (bool, error) {
 	if isZero(block) {
 		block, err = s.src.block()
 		switch {
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, errEnd):
 		case err != nil:
 			return false, err
 		case !isZero(block):

@@ -15,13 +15,18 @@ type source struct {
 	buf    []byte
 	rd, wr int   // what is buffered: buf[rd:wr]
 	pos    int64 // in the stream, of buf[rd]
+	err    error // of the reader
 }
 
 func newSource(r io.Reader) *source {
 	return &source{r: r, buf: make([]byte, 512<<10)}
 }
 
-// fill reads until n bytes are buffered, n <= len(buf). It gives io.EOF if there are none and io.ErrUnexpectedEOF if there are fewer.
+// errEnd is the end of the stream. Only io.EOF itself says so: a reader that verifies what it reads may wrap io.EOF in what it has to
+// say about a stream that is cut off.
+var errEnd = errors.New("end of stream")
+
+// fill reads until n bytes are buffered, n <= len(buf). It gives errEnd if there are none and io.ErrUnexpectedEOF if there are fewer.
 func (s *source) fill(n int) error {
 	if s.rd == s.wr {
 		s.rd, s.wr = 0, 0
@@ -29,27 +34,25 @@ func (s *source) fill(n int) error {
 		s.wr = copy(s.buf, s.buf[s.rd:s.wr])
 		s.rd = 0
 	}
-	for empty := 0; s.wr-s.rd < n; {
-		got, err := s.r.Read(s.buf[s.wr:])
+	for empty := 0; s.wr-s.rd < n && s.err == nil; {
+		var got int
+		got, s.err = s.r.Read(s.buf[s.wr:])
 		s.wr += got
-		switch {
-		case s.wr-s.rd >= n:
-			return nil
-		case errors.Is(err, io.EOF) && s.wr == s.rd:
-			return io.EOF
-		case errors.Is(err, io.EOF):
-			return io.ErrUnexpectedEOF
-		case err != nil:
-			return err
-		case got > 0:
+		if empty++; got > 0 {
 			empty = 0
-		default:
-			if empty++; empty > 100 {
-				return io.ErrNoProgress
-			}
+		} else if empty > 100 && s.err == nil {
+			s.err = io.ErrNoProgress
 		}
 	}
-	return nil
+	switch {
+	case s.wr-s.rd >= n: // an error that came with the last bytes is for the next call
+		return nil
+	case s.err != io.EOF: //nolint:errorlint // see errEnd
+		return s.err
+	case s.wr == s.rd:
+		return errEnd
+	}
+	return io.ErrUnexpectedEOF
 }
 
 // block returns the next 512 bytes, which stay valid until the next call.
@@ -71,7 +74,7 @@ func (s *source) bytes(n int64) ([]byte, error) {
 	for int64(len(b)) < n {
 		blk, err := s.block()
 		if err != nil {
-			return nil, noEOF(err)
+			return nil, cutOff(err)
 		}
 		b = append(b, blk[:min(blockSize, n-int64(len(b)))]...)
 	}
@@ -83,7 +86,7 @@ func (s *source) skip(n int64) error {
 	for n > 0 {
 		if s.rd == s.wr {
 			if err := s.fill(1); err != nil {
-				return noEOF(err)
+				return cutOff(err)
 			}
 		}
 		k := int(min(n, int64(s.wr-s.rd)))
@@ -99,7 +102,7 @@ func (s *source) pad() (zero bool, err error) {
 	zero = true
 	for left := int(-s.pos & (blockSize - 1)); left > 0; {
 		if s.rd == s.wr {
-			if err := s.fill(1); errors.Is(err, io.EOF) {
+			if err := s.fill(1); errors.Is(err, errEnd) {
 				return zero, nil
 			} else if err != nil {
 				return zero, err
@@ -125,7 +128,7 @@ func (s *source) drain() (zero bool, err error) {
 			s.rd += k
 			s.pos += int64(k)
 		}
-		if err := s.fill(1); errors.Is(err, io.EOF) {
+		if err := s.fill(1); errors.Is(err, errEnd) {
 			return zero, nil
 		} else if err != nil {
 			return zero, err
@@ -133,8 +136,9 @@ func (s *source) drain() (zero bool, err error) {
 	}
 }
 
-func noEOF(err error) error {
-	if errors.Is(err, io.EOF) {
+// cutOff is what the end of the stream is where something must follow.
+func cutOff(err error) error {
+	if errors.Is(err, errEnd) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

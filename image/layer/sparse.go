@@ -93,7 +93,7 @@ func (s *scanner) readOldSparse(block []byte) (*sparseMap, error) {
 		}
 		b, err := s.src.block()
 		if err != nil {
-			return nil, noEOF(err)
+			return nil, cutOff(err)
 		}
 		table, more = b[:21*24], b[504] != 0
 	}
@@ -164,7 +164,7 @@ func (s *scanner) readSparseInData(h *header, p *pax) (*sparseMap, error) {
 			}
 			b, err := s.src.block()
 			if err != nil {
-				return 0, noEOF(err)
+				return 0, cutOff(err)
 			}
 			h.size -= blockSize
 			rest = append(bytes.Clone(rest), b...)

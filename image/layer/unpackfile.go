@@ -67,7 +67,7 @@ func copyThroughMemory(to int, toOffset int64, from *os.File, fromOffset, n int6
 	for n > 0 {
 		got, err := from.ReadAt(buf[:min(n, int64(len(buf)))], fromOffset)
 		if got == 0 {
-			return noEOF(err)
+			return errors.Join(io.ErrUnexpectedEOF, err)
 		}
 		for part := buf[:got]; len(part) > 0; {
 			wrote, err := unix.Pwrite(to, part, toOffset)
