@@ -105,7 +105,27 @@ func appName(ref image.Ref) string {
 	return clean[:min(len(clean), 63)]
 }
 
-// checkVolumes refuses what would surprise: two volumes of one name, a volume that no app would see, memory shared by several apps.
+// unusedVolumes are those that no app mounts. One called volume-PATH is for an image that declares PATH.
+func (req *Request) unusedVolumes() []string {
+	used := map[string]bool{}
+	for _, m := range req.Mounts {
+		used[m.Volume] = true
+	}
+	for _, a := range req.Apps {
+		for _, m := range a.Mounts {
+			used[m.Volume] = true
+		}
+	}
+	var unused []string
+	for _, v := range req.Volumes {
+		if !used[v.Name] && !strings.HasPrefix(v.Name, "volume-") {
+			unused = append(unused, v.Name)
+		}
+	}
+	return unused
+}
+
+// checkVolumes refuses what would surprise: two volumes of one name, a source that is not there, memory shared by several apps.
 func (req *Request) checkVolumes() error {
 	req.Volumes = uniqueBinds(req.Volumes)
 	uses := map[string]int{}

@@ -40,7 +40,10 @@ func (r *Runtime) Prepare(ctx context.Context, req *Request) (*Prepared, error) 
 	if err := req.complete(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
-	nets, err := r.freezeNetworks(req)
+	for _, v := range req.unusedVolumes() {
+		r.warn("volume %s is mounted nowhere: say --mount volume=%s,target=PATH", v, v)
+	}
+	nets, err := r.Networks.Freeze(req.Net, req.Ports)
 	if err != nil {
 		return nil, err
 	}
@@ -181,15 +184,6 @@ func (req *Request) pod(path string) bundle.Pod {
 		HostNet: req.Net.Mode == conf.HostNet, HostPID: req.HostPID, HostIPC: req.HostIPC,
 		Env: req.Env, Volumes: req.Volumes, Mounts: req.Mounts, Insecure: req.Insecure,
 	}
-}
-
-// freezeNetworks finds the networks and checks the ports before anything is made or fetched.
-func (r *Runtime) freezeNetworks(req *Request) ([]conf.Network, error) {
-	nets, err := r.Networks.Freeze(req.Net, req.Ports)
-	if errors.Is(err, conf.ErrNotFound) && len(req.Net.Networks) > 0 {
-		return nil, err
-	}
-	return nets, err
 }
 
 // WriteUUIDFile writes uuid where --uuid-file-save wants it, before the pod is there: whoever finds a failed start's

@@ -11,7 +11,7 @@ func newEnterCommand(e *env) *cobra.Command {
 	o := runtime.EnterOptions{}
 	var uuidFile string
 	var interactive bool
-	cmd := verb("enter [flags] POD [CMD [ARG...]]", "Run a command in a running app", nil, nil)
+	cmd := verb("enter [flags] POD [CMD [ARG...]]", "Run a command in a running app", nil)
 	cmd.Aliases = []string{"exec"}
 	fs := cmd.Flags()
 	fs.SetInterspersed(false) // flags after the pod are the command's
@@ -24,11 +24,11 @@ func newEnterCommand(e *env) *cobra.Command {
 	alias(fs, "", "e", "env")
 	fs.StringVarP(&o.Cwd, "workdir", "w", "", "directory to start in (default: the app's)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		which := args
+		var which []string
 		if uuidFile == "" && len(args) > 0 {
 			which, o.Args = args[:1], args[1:]
 		} else {
-			which, o.Args = nil, args
+			o.Args = args
 		}
 		if len(o.Args) > 0 && o.Args[0] == "--" {
 			o.Args = o.Args[1:]

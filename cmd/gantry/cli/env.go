@@ -26,7 +26,6 @@ type env struct {
 
 	dir, systemConfig, localConfig, userConfig string
 	insecure                                   insecure
-	insecureText                               string
 	debug                                      bool
 	logFormat                                  string
 	backend                                    string
@@ -221,9 +220,9 @@ func podArgs(args []string, uuidFile string) ([]string, error) {
 	return args, nil
 }
 
-// verb makes a command whose run function gets what it needs.
-func verb(use, short string, args cobra.PositionalArgs, run func(cmd *cobra.Command, args []string) error) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, Args: usageArgs(args), RunE: run, DisableFlagsInUseLine: true}
+// verb makes a command; the caller sets RunE.
+func verb(use, short string, args cobra.PositionalArgs) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: usageArgs(args), DisableFlagsInUseLine: true}
 }
 
 // usageArgs turns cobra's complaints about the number of arguments into usage errors.

@@ -41,7 +41,7 @@ type imageListOptions struct {
 
 func newImageListCommand(e *env) *cobra.Command {
 	o := &imageListOptions{}
-	cmd := verb("list [flags]", "List stored images", cobra.NoArgs, nil)
+	cmd := verb("list [flags]", "List stored images", cobra.NoArgs)
 	cmd.Aliases = []string{"ls"}
 	fs := cmd.Flags()
 	fs.BoolVar(&o.full, "full", false, "whole IDs and times")
@@ -174,7 +174,7 @@ func getImage(ctx context.Context, e *env, name string) (*runtime.Runtime, *imag
 }
 
 func newImageInspectCommand(e *env) *cobra.Command {
-	cmd := verb("inspect IMAGE", "Show all that is known of an image, as JSON", cobra.ExactArgs(1), nil)
+	cmd := verb("inspect IMAGE", "Show all that is known of an image, as JSON", cobra.ExactArgs(1))
 	cmd.Flags().String("format", "json", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		_, i, err := getImage(cmd.Context(), e, args[0])
@@ -192,7 +192,7 @@ func newImageInspectCommand(e *env) *cobra.Command {
 }
 
 func newImageCatManifestCommand(e *env) *cobra.Command {
-	cmd := verb("cat-manifest IMAGE", "Print an image's manifest, byte for byte", cobra.ExactArgs(1), nil)
+	cmd := verb("cat-manifest IMAGE", "Print an image's manifest, byte for byte", cobra.ExactArgs(1))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r, i, err := getImage(cmd.Context(), e, args[0])
 		if err != nil {
@@ -204,7 +204,7 @@ func newImageCatManifestCommand(e *env) *cobra.Command {
 }
 
 func newImageRmCommand(e *env) *cobra.Command {
-	cmd := verb("rm IMAGE...", "Remove images", cobra.MinimumNArgs(1), nil)
+	cmd := verb("rm IMAGE...", "Remove images", cobra.MinimumNArgs(1))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return runImageRm(cmd.Context(), e, args) }
 	return cmd
 }
@@ -244,7 +244,7 @@ func runImageRm(ctx context.Context, e *env, args []string) error {
 
 func newImageGCCommand(e *env) *cobra.Command {
 	o := image.GCOptions{Grace: 24 * time.Hour, Unused: true}
-	cmd := verb("gc [flags]", "Remove images that no pod was made from and nobody used for long", cobra.NoArgs, nil)
+	cmd := verb("gc [flags]", "Remove images that no pod was made from and nobody used for long", cobra.NoArgs)
 	fs := cmd.Flags()
 	oneVar(fs, &o.Grace, "grace-period", "DURATION", "how long an unused image stays (default 24h)", parseDuration)
 	oneVar(fs, &o.MaxSize, "max-size", "SIZE", "remove the longest unused until what stays is no larger", bundle.ParseBytes)

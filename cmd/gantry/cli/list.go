@@ -19,7 +19,7 @@ type listOptions struct {
 
 func newListCommand(e *env) *cobra.Command {
 	o := &listOptions{}
-	cmd := verb("list [flags]", "List pods", cobra.NoArgs, nil)
+	cmd := verb("list [flags]", "List pods", cobra.NoArgs)
 	cmd.Aliases = []string{"ps"}
 	fs := cmd.Flags()
 	fs.BoolVar(&o.full, "full", false, "whole UUIDs, image IDs and times")

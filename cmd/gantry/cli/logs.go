@@ -21,7 +21,7 @@ type logsOptions struct {
 
 func newLogsCommand(e *env) *cobra.Command {
 	o := &logsOptions{}
-	cmd := verb("logs [flags] POD", "Print what the apps of a pod wrote", nil, nil)
+	cmd := verb("logs [flags] POD", "Print what the apps of a pod wrote", nil)
 	fs := cmd.Flags()
 	addUUIDFile(fs, &o.uuidFile)
 	fs.BoolVarP(&o.Follow, "follow", "f", false, "go on until the pod is over")

@@ -159,7 +159,7 @@ func runUsage(cmd *cobra.Command) error {
 func newRunPreparedCommand(e *env) *cobra.Command {
 	var uuidFile string
 	var detach, interactive bool
-	cmd := verb("run-prepared [flags] POD", "Run a pod that was prepared", nil, nil)
+	cmd := verb("run-prepared [flags] POD", "Run a pod that was prepared", nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return runPrepared(cmd.Context(), e, args, uuidFile, detach)
 	}

@@ -44,7 +44,7 @@ func (w *waitFlag) addTo(fs *pflag.FlagSet, name, usage string) {
 
 func newStatusCommand(e *env) *cobra.Command {
 	o := &statusOptions{}
-	cmd := verb("status [flags] POD", "Show how a pod is doing, as key=value lines", nil, nil)
+	cmd := verb("status [flags] POD", "Show how a pod is doing, as key=value lines", nil)
 	fs := cmd.Flags()
 	addUUIDFile(fs, &o.uuidFile)
 	fs.StringVar(&o.format, "format", "text", "text or json")
@@ -165,7 +165,7 @@ func labelsText(s runtime.Summary) string {
 
 func newInspectCommand(e *env) *cobra.Command {
 	var uuidFile, format string
-	cmd := verb("inspect [flags] POD", "Show all that is known of a pod, as JSON", nil, nil)
+	cmd := verb("inspect [flags] POD", "Show all that is known of a pod, as JSON", nil)
 	addUUIDFile(cmd.Flags(), &uuidFile)
 	cmd.Flags().StringVar(&format, "format", "json", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -176,7 +176,7 @@ func newInspectCommand(e *env) *cobra.Command {
 
 func newCatManifestCommand(e *env) *cobra.Command {
 	var uuidFile string
-	cmd := verb("cat-manifest [flags] POD", "Print a pod's manifest", nil, nil)
+	cmd := verb("cat-manifest [flags] POD", "Print a pod's manifest", nil)
 	addUUIDFile(cmd.Flags(), &uuidFile)
 	cmd.Flags().Bool("pretty-print", true, "accepted: the manifest is indented anyway")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
@@ -202,7 +202,7 @@ func newCatManifestCommand(e *env) *cobra.Command {
 func newWaitCommand(e *env) *cobra.Command {
 	var uuidFile string
 	var timeout time.Duration
-	cmd := verb("wait [flags] POD...", "Wait until pods are over, and print their exit codes", nil, nil)
+	cmd := verb("wait [flags] POD...", "Wait until pods are over, and print their exit codes", nil)
 	addUUIDFile(cmd.Flags(), &uuidFile)
 	oneVar(cmd.Flags(), &timeout, "timeout", "DURATION", "give up after this", parseDuration)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

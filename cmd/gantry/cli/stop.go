@@ -17,7 +17,7 @@ import (
 func newStopCommand(e *env) *cobra.Command {
 	o := runtime.StopOptions{}
 	var uuidFile string
-	cmd := verb("stop [flags] POD...", "Stop pods, and wait until they are over", nil, nil)
+	cmd := verb("stop [flags] POD...", "Stop pods, and wait until they are over", nil)
 	fs := cmd.Flags()
 	addUUIDFile(fs, &uuidFile)
 	fs.BoolVar(&o.Force, "force", false, "kill at once")
@@ -56,7 +56,7 @@ func newKillCommand(e *env) *cobra.Command {
 	var uuidFile string
 	var apps []string
 	signal := "SIGKILL"
-	cmd := verb("kill [flags] POD...", "Send a signal to the apps of pods", nil, nil)
+	cmd := verb("kill [flags] POD...", "Send a signal to the apps of pods", nil)
 	fs := cmd.Flags()
 	addUUIDFile(fs, &uuidFile)
 	oneVar(fs, &signal, "signal", "SIGNAL", "name or number (default SIGKILL)", bundle.ParseSignal)
@@ -80,7 +80,7 @@ func signalNumber(name string) unix.Signal {
 func newRmCommand(e *env) *cobra.Command {
 	var uuidFile string
 	var force bool
-	cmd := verb("rm [flags] POD...", "Remove pods that are over", nil, nil)
+	cmd := verb("rm [flags] POD...", "Remove pods that are over", nil)
 	addUUIDFile(cmd.Flags(), &uuidFile)
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill a pod that is running first")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
