@@ -13,12 +13,30 @@ import (
 // mountImage mounts an index over its tars at point. Here on the host the image's content is inert: pods execute it
 // through overlays of their own, which take no flags over from their layers.
 func mountImage(index string, tars []string, point string) error {
-	attr := unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
-	err := erofs.MountAt(index, tars, point, erofs.MountOptions{Attr: attr})
+	err := erofs.MountAt(index, tars, point, erofs.MountOptions{
+		Attr:     unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC,
+		DirectIO: takesDirectIO(tars),
+	})
 	if errors.Is(err, erofs.ErrNotSupported) {
 		return fmt.Errorf("%w: use --store=dir: %w", ErrBackend, err)
 	}
 	return err
+}
+
+// takesDirectIO says whether all tars can be read past their own page cache, from any block of 512 bytes on; a disk
+// with sectors of 4 KiB refuses. Where it works every byte is cached once, as the image's, instead of twice, and
+// nothing is read ahead that belongs to a tar and not to a file. Measured on 6.18 and ext4, an image of 25,113 files,
+// a 20th of them (24 MB) read cold: 0.4 to 0.5 s and 69 MB of cache, against 1.2 to 1.6 s and 270 to 390 MB. Only what
+// fetch has just left in the cache is read faster without.
+func takesDirectIO(tars []string) bool {
+	for _, tar := range tars {
+		var stx unix.Statx_t
+		err := unix.Statx(unix.AT_FDCWD, tar, 0, unix.STATX_DIOALIGN, &stx) // Linux 6.1
+		if err != nil || stx.Mask&unix.STATX_DIOALIGN == 0 || stx.Dio_offset_align == 0 || stx.Dio_offset_align > erofs.BlockSize {
+			return false
+		}
+	}
+	return true
 }
 
 // isErofsMount asks the kernel, in our own mount namespace, whether path is the root of an EROFS mount. A file that

@@ -14,7 +14,7 @@ import (
 func export(t *testing.T, store *image.Store, img *image.Image) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "out.tar")
-	f, err := os.Create(path)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
