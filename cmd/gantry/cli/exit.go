@@ -14,6 +14,7 @@ import (
 	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/pods"
 	"github.com/gantryrun/gantry/runtime"
+	"github.com/gantryrun/gantry/runtime/logs"
 )
 
 // exitGantry is the exit code of everything that gantry itself could not do, wrong usage included; `run` otherwise
@@ -68,7 +69,7 @@ func kindOf(err error) string {
 	var usage usageError
 	switch {
 	case errors.As(err, &usage), errors.Is(err, errNotYet), errors.Is(err, image.ErrBadRef), errors.Is(err, pods.ErrAmbiguous),
-		errors.Is(err, runtime.ErrRequest):
+		errors.Is(err, runtime.ErrRequest), errors.Is(err, logs.ErrNoApp):
 		return kindUsage
 	case errors.Is(err, pods.ErrNotFound), errors.Is(err, image.ErrNotFound):
 		return kindNotFound

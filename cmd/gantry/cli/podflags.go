@@ -17,16 +17,16 @@ import (
 
 // podOptions are the flags before the first image.
 type podOptions struct {
-	req       runtime.Request
-	net       []string
-	dnsMode   string
-	inherit   bool
-	ipc, pid  string
-	uuidFile  string
-	pull      string
-	detach    bool
-	terminal  bool // --interactive
-	noTTYNeed bool // -t: the app has the caller's terminal anyway
+	req      runtime.Request
+	net      []string
+	dnsMode  string
+	inherit  bool
+	ipc, pid string
+	uuidFile string
+	pull     string
+	detach   bool
+	terminal bool // --interactive
+	tty      bool // -t
 }
 
 func (o *podOptions) addFlags(fs *pflag.FlagSet) {
@@ -44,8 +44,7 @@ func (o *podOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.pull, "pull-policy", "new", "when to fetch images: never, new (if not stored) or update")
 	fs.BoolVarP(&o.detach, "detach", "d", false, "leave the pod running and print its UUID")
 	fs.BoolVarP(&o.terminal, "interactive", "i", false, "the app (one only) reads the terminal")
-	fs.BoolVarP(&o.noTTYNeed, "tty", "t", false, "accepted: an app in the foreground has the caller's terminal")
-	fs.Lookup("tty").Hidden = true
+	fs.BoolVarP(&o.tty, "tty", "t", false, "the app (one only) has a terminal of its own, joined to the caller's")
 	notYetVar(fs, "pod-manifest", "read the pod from a file")
 	notYetVar(fs, "private-users", "user namespace", "false", "no")
 	notYetVar(fs, "no-overlay", "copy the image instead of overlaying it", "false")
@@ -207,14 +206,17 @@ func (o *podOptions) request(apps []*appOptions, in insecure) (*runtime.Request,
 	if req.Pull, err = parsePull(o.pull); err != nil {
 		return nil, err
 	}
-	if o.terminal && (o.detach || len(apps) > 1) {
-		return nil, usagef("--interactive: one app in the foreground can read the terminal")
+	if (o.terminal || o.tty) && (o.detach || len(apps) > 1) {
+		return nil, usagef("--interactive and --tty are for one app in the foreground")
 	}
 	req.Insecure = bundle.Insecure{Capabilities: in["capabilities"], Seccomp: in["seccomp"], Paths: in["paths"]}
 	for _, a := range apps {
 		app, err := a.request(req)
 		if err != nil {
 			return nil, err
+		}
+		if o.tty {
+			app.Stdin, app.Stdout, app.Stderr = pods.StreamTTY, pods.StreamTTY, pods.StreamTTY
 		}
 		req.Apps = append(req.Apps, app)
 	}
