@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/gantryrun/gantry/network/conf"
 	"github.com/gantryrun/gantry/pods"
@@ -118,6 +121,9 @@ func (r *Runtime) writeApp(draft *pods.Draft, req *Request, pod bundle.Pod, orde
 		return nil, err
 	}
 	manifest.Exec = built.Spec.Process.Args
+	if a.Stdin == pods.StreamTTY {
+		giveTerminal(built.Spec.Process)
+	}
 	if err := r.addSeccomp(built, manifest); err != nil {
 		return nil, err
 	}
@@ -132,6 +138,14 @@ func (r *Runtime) writeApp(draft *pods.Draft, req *Request, pod bundle.Pod, orde
 		return nil, err
 	}
 	return built.Volumes, draft.AddApp(manifest)
+}
+
+// giveTerminal has the process started on a terminal of its own. TERM is what every emulator understands, where nobody said another.
+func giveTerminal(p *specs.Process) {
+	p.Terminal = true
+	if !slices.ContainsFunc(p.Env, func(kv string) bool { return strings.HasPrefix(kv, "TERM=") }) {
+		p.Env = append(p.Env, "TERM=xterm")
+	}
 }
 
 func appManifest(a *AppRequest, order int, img *usedImage) (*pods.App, error) {

@@ -18,7 +18,7 @@ import (
 // events are what the supervisor waits for. Nothing polls: an idle pod costs no wake-up.
 type events struct {
 	signals     chan os.Signal
-	answers     chan pods.Launched
+	answers     chan answer
 	launched    chan error              // the launcher of the current level is done
 	timer       *time.Timer             // the next deadline of a stop; nil: none
 	launching   bool                    // a launcher is at work
@@ -37,10 +37,10 @@ type verdict struct {
 
 func (s *supervisor) listen() {
 	s.signals = make(chan os.Signal, 16)
-	s.answers = make(chan pods.Launched)
+	s.answers = make(chan answer)
 	s.launched = make(chan error)
 	s.strays = map[int]unix.WaitStatus{}
-	signal.Notify(s.signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP)
+	signal.Notify(s.signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGWINCH)
 }
 
 // supervise starts the apps and returns when none of them is left and the reaper is dead.
@@ -70,6 +70,8 @@ func (s *supervisor) handle(sig os.Signal) {
 		s.reap()
 	case unix.SIGQUIT:
 		s.killAll()
+	case unix.SIGWINCH:
+		s.terminal.resize()
 	default:
 		if s.ending {
 			s.killAll() // asked twice
@@ -88,7 +90,7 @@ func (s *supervisor) startLevel(n int) {
 	s.level = n
 	if err == nil {
 		s.launcherPID = l.pid
-		err = l.start(s.request(s.levels[n]), func(a pods.Launched) { s.answers <- a }, func(err error) { s.launched <- err })
+		err = l.start(s.request(s.levels[n]), func(a answer) { s.answers <- a }, func(err error) { s.launched <- err })
 	}
 	if err != nil {
 		s.fail(ExitInternal, err.Error())
@@ -118,7 +120,7 @@ func (s *supervisor) request(apps []*app) *pods.Launch {
 }
 
 // answered takes what the launcher says of one app.
-func (s *supervisor) answered(msg pods.Launched) {
+func (s *supervisor) answered(msg answer) {
 	a := s.find(func(a *app) bool { return a.Name == msg.App })
 	if a == nil || a.pid != 0 || a.done {
 		return
@@ -134,6 +136,9 @@ func (s *supervisor) answered(msg pods.Launched) {
 		return
 	}
 	a.pid, a.oomKills = msg.PID, s.cgroup.oomKills(a.Name)
+	if msg.terminal != nil {
+		s.openTerminal(msg.terminal)
+	}
 	if status, dead := s.strays[a.pid]; dead {
 		delete(s.strays, a.pid)
 		s.exited(a, status)
@@ -219,6 +224,15 @@ func (s *supervisor) exited(a *app, status unix.WaitStatus) {
 		s.end()
 	}
 	s.settle()
+}
+
+// openTerminal joins the app's terminal to the caller's.
+func (s *supervisor) openTerminal(master *os.File) {
+	var err error
+	if s.terminal, err = openTerminal(master); err != nil {
+		s.fail(ExitInternal, "terminal: "+err.Error())
+		s.end()
+	}
 }
 
 func (s *supervisor) finished(a *app, run *pods.AppRun) {

@@ -1,10 +1,10 @@
 package stage1
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -55,8 +55,15 @@ func startLauncher(program string, streams []*os.File) (*launcher, error) {
 	return l, proc.Release()
 }
 
-// start hands over the request; answers arrive at answer, and then done is called with nil or what broke. Both are called from a goroutine.
-func (l *launcher) start(req *pods.Launch, answer func(pods.Launched), done func(error)) error {
+// answer is what the launcher says of one app, with the master of its terminal if it has one.
+type answer struct {
+	pods.Launched
+	terminal *os.File
+}
+
+// start hands over the request; each answer is passed to say, and then done is called with nil or what broke. Both are
+// called from a goroutine.
+func (l *launcher) start(req *pods.Launch, say func(answer), done func(error)) error {
 	data, err := json.Marshal(req)
 	if err != nil {
 		return err
@@ -65,23 +72,65 @@ func (l *launcher) start(req *pods.Launch, answer func(pods.Launched), done func
 		return fmt.Errorf("ask gantry-launch: %w", err)
 	}
 	go func() {
-		done(l.receive(answer))
+		err := l.receive(say)
+		_ = l.socket.Close()
+		done(err)
 	}()
 	return nil
 }
 
-func (l *launcher) receive(answer func(pods.Launched)) error {
-	defer l.socket.Close()
-	for dec := json.NewDecoder(l.socket); ; {
-		var a pods.Launched
-		if err := dec.Decode(&a); err != nil {
-			if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
-				return nil
-			}
+// receive reads lines until the launcher is done. A descriptor comes with the last byte of its app's line.
+func (l *launcher) receive(say func(answer)) error {
+	var line []byte
+	data, rights := make([]byte, 4096), make([]byte, unix.CmsgSpace(4))
+	for {
+		n, nRights, _, _, err := unix.Recvmsg(int(l.socket.Fd()), data, rights, unix.MSG_CMSG_CLOEXEC)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if n == 0 && err == nil || errors.Is(err, unix.ECONNRESET) {
+			return nil
+		}
+		if err != nil {
 			return fmt.Errorf("hear from gantry-launch: %w", err)
 		}
-		answer(a)
+		terminal, err := received(rights[:nRights])
+		if err != nil {
+			return err
+		}
+		line = append(line, data[:n]...)
+		for {
+			one, rest, whole := bytes.Cut(line, []byte{'\n'})
+			if !whole {
+				break
+			}
+			line = rest
+			a := answer{terminal: terminal}
+			if len(rest) > 0 {
+				a.terminal = nil
+			}
+			if err := json.Unmarshal(one, &a.Launched); err != nil {
+				return fmt.Errorf("hear from gantry-launch: %w", err)
+			}
+			say(a)
+		}
 	}
+}
+
+// received takes the descriptor out of a control message; nil without one.
+func received(rights []byte) (*os.File, error) {
+	if len(rights) == 0 {
+		return nil, nil
+	}
+	messages, err := unix.ParseSocketControlMessage(rights)
+	if err != nil || len(messages) != 1 {
+		return nil, fmt.Errorf("receive terminal: %d messages: %w", len(messages), err)
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		return nil, fmt.Errorf("receive terminal: %d descriptors: %w", len(fds), err)
+	}
+	return os.NewFile(uintptr(fds[0]), "terminal"), nil
 }
 
 // abandon ends a launcher that was given nothing to do.

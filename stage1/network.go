@@ -111,3 +111,13 @@ func detachAll(ctx context.Context, pod *pods.Pod) error {
 	}
 	return errors.Join(errs...)
 }
+
+// ResetNetwork takes back what the network has on this host for all pods together: the table of rules, changed sysctls.
+// Where pods are attached, of whatever data directory, it does nothing.
+func ResetNetwork() error {
+	err := (&network.Host{}).Reset()
+	if errors.Is(err, network.ErrInUse) {
+		return nil
+	}
+	return err
+}

@@ -48,6 +48,7 @@ type supervisor struct {
 	streams  streams
 	launcher *launcher // started, and not yet given its request
 	reaper   *reaper
+	terminal *terminal // of the app, if it has one
 	net      *pods.Net
 	netDNS   pods.DNS
 	levels   [][]*app
@@ -249,8 +250,8 @@ func (s *supervisor) dismantle() {
 			s.handle(<-s.signals)
 		}
 	}
-	if err := s.streams.finish(); err != nil {
-		s.fail(s.code, "log: "+err.Error())
+	if err := errors.Join(s.streams.finish(), s.terminal.close()); err != nil {
+		s.fail(s.code, err.Error())
 	}
 }
 

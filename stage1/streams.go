@@ -27,6 +27,9 @@ type appStreams struct{ stdin, stdout, stderr int }
 // log, and line by line to the caller where there is one.
 func (s *streams) open(pod *pods.Pod, app *pods.App, foreground, single bool) (appStreams, error) {
 	var a appStreams
+	if app.Stdin == pods.StreamTTY {
+		return appStreams{-1, -1, -1}, nil // its terminal comes from the launcher
+	}
 	direct := foreground && single
 	a.stdin = -1
 	if (direct || app.Stdin == pods.StreamInherit) && foreground && app.Stdin != pods.StreamNull {
