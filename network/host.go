@@ -57,6 +57,11 @@ func (h *Host) Attach(ctx context.Context, a Attachment, netns string) (Result, 
 	if err != nil {
 		return Result{}, err
 	}
+	release, err := h.shareHost()
+	if err != nil {
+		return Result{}, err
+	}
+	defer release()
 	x := &pluginExec{host: h, list: list}
 	added, err := h.cni(x).AddNetworkList(ctx, list, a.runtimeConf(netns))
 	if err == nil {

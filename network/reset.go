@@ -16,9 +16,14 @@ import (
 var ErrInUse = errors.New("pods are attached to networks")
 
 // Reset takes back what gantry has done to the host for all pods together: the table of rules, and the sysctls that
-// host.json remembers, unless somebody has changed them since. It refuses with ErrInUse while there is a lease. It is for
-// machines that gantry leaves; idempotent.
+// host.json remembers, unless somebody has changed them since. It refuses with ErrInUse while there is a lease, or a pod
+// is being attached: the next Attach makes all of it again. Idempotent.
 func (h *Host) Reset() error {
+	release, err := h.ownHost()
+	if err != nil {
+		return fmt.Errorf("reset network: %w", err)
+	}
+	defer release()
 	leases, err := filepath.Glob(filepath.Join(h.runDir(), "leases", ".index", "*", "*"))
 	if err != nil {
 		return err

@@ -83,6 +83,28 @@ func busy(pod *pods.Pod, err error, why string) error {
 	return err
 }
 
+// resetNetwork has stage1 take back what the network has on the host for all pods together, unless pods of another data
+// directory use it. Where no pod had a network since the machine was booted there is nothing.
+func (r *Runtime) resetNetwork(ctx context.Context) error {
+	if _, err := os.Lstat(leasesDir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	argv, err := r.stage1("reset-network")
+	if err != nil {
+		return err
+	}
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env, cmd.Stderr = os.Environ(), &stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("reset network: %w: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	return nil
+}
+
+// leasesDir is there once a pod has had an address.
+const leasesDir = "/run/gantry/leases"
+
 // undo has stage1 take back what a dead supervisor left: processes, attachments, cgroups. Where it ended by itself there is nothing.
 func (r *Runtime) undo(ctx context.Context, pod *pods.Pod) error {
 	if _, err := pod.Root().Lstat("run.json"); errors.Is(err, fs.ErrNotExist) {

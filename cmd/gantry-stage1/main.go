@@ -44,6 +44,11 @@ func run(args []string) (int, error) {
 			return stage1.ExitInternal, err
 		}
 		return 0, nil
+	case len(args) == 1 && args[0] == "reset-network":
+		if err := stage1.ResetNetwork(); err != nil {
+			return stage1.ExitInternal, err
+		}
+		return 0, nil
 	}
 	return stage1.ExitInternal, errors.New("gantry-stage1 is started by gantry: use gantry run")
 }
