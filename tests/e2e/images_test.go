@@ -50,6 +50,7 @@ func TestNginxAndRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	uuid := strings.TrimSpace(string(data))
+	h.must(t, "status", "--wait-ready=20s", uuid)
 	ip := h.field(t, uuid, addressOf)
 
 	await(t, "nginx", func() bool { return get("http://"+ip+"/") == "nginx in a pod\n" })

@@ -49,7 +49,7 @@ func testTree(t *testing.T, dir string) {
 		h := newHost(t)
 		uuid := strings.TrimSpace(h.must(t, "run", "--store="+store, "--net=none", "--dns=none", "--detach",
 			"oci:"+dir+":1", "--name=app", "--", "sleep", "300"))
-		pod := scan(t, fmt.Sprintf("/proc/%d/root", appProcess(t, "sleep")))
+		pod := scan(t, fmt.Sprintf("/proc/%d/root/.", appProcess(t, "sleep")))
 		for name, want := range references {
 			compare(t, name+" ("+store+")", want, pod)
 		}
