@@ -180,6 +180,8 @@ func TestTaken(t *testing.T) {
 		{"prefix in a GNU header, as old Go wrote it", raw(block{name: "f", prefix: "a/b", typeflag: '6', magic: "ustar  \x00"}.bytes()), "a/b/f", status{Mode: 0o10644, Nlink: 1, Sec: 0o14524770400, Same: "a/b/f"}},
 		{"times in a GNU header", raw(block{name: "f", prefix: "14524770400\x0014524770400\x00", typeflag: '6', magic: "ustar  \x00"}.bytes()), "f", status{Mode: 0o10644, Nlink: 1, Sec: 0o14524770400, Same: "f"}},
 		{"whiteout far up", raw(block{name: "../../../.wh.etc"}.bytes()), "", status{Mode: 0o40755, Nlink: 2}},
+		{"overlayfs's whiteout", raw(block{name: "a", typeflag: '3'}.bytes(), block{name: "b", typeflag: '1', link: "./a"}.bytes(), block{name: "c", typeflag: '1', link: "b"}.bytes()), "", status{Mode: 0o40755, Nlink: 2}},
+		{"overlayfs's whiteout, replaced", raw(block{name: "a", typeflag: '3'}.bytes(), block{name: "a", typeflag: '6'}.bytes(), block{name: "b", typeflag: '1', link: "a"}.bytes()), "b", status{Mode: 0o10644, Nlink: 2, Sec: 0o14524770400, Same: "a"}},
 		{"file of aufs", raw(block{name: ".wh..wh.plnk/1.2"}.bytes(), block{name: ".wh..wh.aufs"}.bytes()), "", status{Mode: 0o40755, Nlink: 2}},
 	}
 	for _, c := range cases {

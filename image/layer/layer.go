@@ -19,7 +19,8 @@
 //     children. Anything else replaces what was there, and a link in the last place is replaced, never followed.
 //   - A hard link shares the inode of what is there at that moment, in this or a lower layer; its own attributes are ignored. A target
 //     that is missing, a directory, or what the link itself replaces is an error.
-//   - A whiteout removes what lower layers put there, and spares what its own layer has put there before.
+//   - A whiteout removes what lower layers put there, and spares what its own layer has put there before. A character
+//     device 0:0 is one too.
 package layer
 
 import (
