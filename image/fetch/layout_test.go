@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	ocilayout "github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/gantryrun/gantry/image"
 )
@@ -152,4 +155,51 @@ func TestLayoutLinksLeadNowhere(t *testing.T) {
 	if err == nil || errors.Is(err, image.ErrNotFound) || errors.Is(err, ErrManifest) {
 		t.Errorf("got %v, want that the link leads out", err)
 	}
+}
+
+// nest writes a layout of an image that the client's store has, below so many indexes, the layout's own included.
+func nest(t *testing.T, c *Client, dir, id string, depth int) {
+	t.Helper()
+	blobs := filepath.Join(dir, "blobs", "sha256")
+	if err := os.CopyFS(blobs, os.DirFS(filepath.Join(c.Store.Dir(), "blobs", "sha256"))); err != nil {
+		t.Fatal(err)
+	}
+	data, err := c.Store.Blob(digest.Digest(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mediaType := "application/vnd.oci.image.manifest.v1+json"
+	for i := range depth + 1 {
+		data = fmt.Appendf(nil, `{"schemaVersion":2,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`, mediaType, digest.FromBytes(data), len(data))
+		mediaType = "application/vnd.oci.image.index.v1+json"
+		path := filepath.Join(blobs, digest.FromBytes(data).Encoded())
+		if i == depth {
+			path = filepath.Join(dir, "index.json")
+		}
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func FuzzArchive(f *testing.F) {
+	f.Add(tarOf(f, "oci-layout", `{"imageLayoutVersion":"1.0.0"}`, "index.json", `{"schemaVersion":2,"manifests":[]}`))
+	f.Add(tarOf(f, "manifest.json", `[{"Config":"c","Layers":["l"]}]`, "c", `{"rootfs":{"diff_ids":["sha256:x"]}}`, "l", ""))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(t.TempDir(), "x")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		src, err := openLocal(mustRef(t, path))
+		if err != nil {
+			return
+		}
+		defer src.close()
+		if _, _, err := src.root(t.Context()); err == nil && len(data) == 0 {
+			t.Fatal("an image of nothing")
+		}
+	})
 }

@@ -67,7 +67,7 @@ func parseDocument(raw []byte, contentType string) (*document, error) {
 		return nil, fmt.Errorf("%w: schemaVersion %d", ErrManifest, probe.SchemaVersion)
 	case isIndex && (probe.Layers != nil || probe.Config != nil):
 		return nil, fmt.Errorf("%w: has the fields of both an index and a manifest", ErrManifest)
-	case !isIndex && (probe.Layers == nil || probe.Config == nil):
+	case !isIndex && (probe.Layers == nil || probe.Config == nil || string(probe.Layers) == "null"):
 		return nil, fmt.Errorf("%w: neither index nor manifest", ErrManifest)
 	}
 	for _, t := range []string{probe.MediaType, contentType} {
