@@ -84,3 +84,32 @@ func TestCopyThroughMemory(t *testing.T) {
 		t.Errorf("copied more than there is: %v", err)
 	}
 }
+
+// The deepest path that there can be: 2,047 directories and a file, which no path from the host's root can name.
+func TestDeepest(t *testing.T) {
+	path := strings.Repeat("d/", 2047) + "f"
+	s, err := scanAll(t, archive(t, file(path, "deep"), hardlink("h", path), hardlink(strings.Repeat("d/", 2047)+"g", "h")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, where := range []string{s.mount(t), s.unpack(t)} {
+		dir, err := os.OpenRoot(where)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2047 {
+			next, err := dir.OpenRoot("d")
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir.Close()
+			dir = next
+		}
+		for _, name := range []string{"f", "g"} {
+			if b, err := dir.ReadFile(name); err != nil || string(b) != "deep" {
+				t.Errorf("%s: %q, %v", where, b, err)
+			}
+		}
+		dir.Close()
+	}
+}
