@@ -7,6 +7,7 @@ package build
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,6 +36,24 @@ func Dir(t testing.TB) string {
 	return dir
 }
 
+// touchSources looks at every source file of the programs: `go test` notes what a test looks at, and runs it again,
+// instead of showing an old result, when one of these has changed.
+func touchSources(root string) error {
+	for _, dir := range []string{"cmd", "pods", "image", "network", "runtime", "stage1"} {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() && !strings.HasSuffix(path, "_test.go") {
+				_, _ = os.Stat(path) // gone meanwhile: then the build says so
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	_, err := os.Stat(filepath.Join(root, "go.mod"))
+	return err
+}
+
 // Env is what a re-executed test process needs in its environment for Dir to give the same directory.
 func Env(dir string) string { return dirEnv + "=" + dir }
 
@@ -55,7 +74,7 @@ var once = sync.OnceValues(func() (string, error) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
-	return bin, buildAll(root, bin)
+	return bin, errors.Join(touchSources(root), buildAll(root, bin))
 })
 
 // Root returns the root of the work tree: the nearest directory upwards that has a go.mod.

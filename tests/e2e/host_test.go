@@ -30,7 +30,7 @@ type host struct {
 func newHost(t *testing.T) *host {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
-	h := &host{bin: build.Dir(t), dir: dir, opts: invariant.Options{Dirs: []string{dir}, Standing: true}}
+	h := &host{bin: build.Dir(t), dir: dir, opts: invariant.Options{Dirs: []string{dir}}}
 	var err error
 	if h.before, err = invariant.Take(h.opts); err != nil {
 		t.Fatal(err)

@@ -37,7 +37,7 @@ func TestReadmeTour(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Unmount("/var/lib", unix.MNT_DETACH)
-	opts := invariant.Options{Dirs: []string{"/var/lib/gantry"}, Standing: true}
+	opts := invariant.Options{Dirs: []string{"/var/lib/gantry"}}
 	before, err := invariant.Take(opts)
 	if err != nil {
 		t.Fatal(err)

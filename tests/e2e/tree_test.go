@@ -105,7 +105,9 @@ func describe(path, name string, first map[uint64]string) (string, error) {
 		return "", fmt.Errorf("stat %s: %w", path, err)
 	}
 	line := fmt.Sprintf("mode %o owner %d:%d mtime %d", st.Mode, st.Uid, st.Gid, st.Mtim.Sec)
-	if name == "." { // no layer has an entry for it: its time is anybody's
+	// No layer has an entry for the root, and in /etc the runtime makes the files that it binds over: these times are
+	// not the image's.
+	if name == "." || name == "etc" {
 		line = fmt.Sprintf("mode %o owner %d:%d", st.Mode, st.Uid, st.Gid)
 	}
 	switch st.Mode & unix.S_IFMT {

@@ -168,7 +168,7 @@ func leakCheck(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// finish is the end of every script that got through: after gc and without its images, nothing may be left.
+// finish is the end of every script that got through: after gc, and without its images, nothing may be left at all.
 func finish(env *testscript.Env) {
 	t := env.T().(testing.TB)
 	if t.Failed() {
@@ -182,6 +182,7 @@ func finish(env *testscript.Env) {
 		}
 	}
 	l := env.Values[leakKey{}].(leak)
+	l.opts.Standing = false
 	diff, err := invariant.Settle(l.before, l.opts)
 	if err != nil || len(diff) > 0 {
 		t.Errorf("left behind after gc (%v):\n%s", err, strings.Join(diff, "\n"))
