@@ -8,6 +8,8 @@ PREFIX  ?= /usr
 DESTDIR ?=
 CACHE   ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gantry
 LDFLAGS  = -s -w
+# Static, so that the loader's work, twice at every start of an app, is done here; and without what a static glibc cannot do.
+LAUNCHTAGS = seccomp netgo osusergo runc_nocriu
 # gantry-init has no C library (cmd/gantry-init/sys.h says why), so nothing of one may be asked for behind its back.
 INITFLAGS = -static -nostdlib -ffreestanding -fno-stack-protector -Os -s -Wall -Wextra -Werror -Wl,-z,noseparate-code -Wl,--build-id=none
 BUILD    = $(GO) build -trimpath -ldflags "$(LDFLAGS)"
@@ -31,7 +33,7 @@ stage1:
 	CGO_ENABLED=0 $(BUILD) -o $(BIN)/gantry-stage1 ./cmd/gantry-stage1
 
 launch:
-	CGO_ENABLED=1 $(BUILD) -tags seccomp -o $(BIN)/gantry-launch ./cmd/gantry-launch
+	CGO_ENABLED=1 $(GO) build -trimpath -tags "$(LAUNCHTAGS)" -ldflags "$(LDFLAGS) -linkmode external -extldflags -static" -o $(BIN)/gantry-launch ./cmd/gantry-launch
 
 init:
 	mkdir -p $(BIN)

@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
-	"github.com/gantryrun/gantry/runtime/bundle"
 )
 
 // EnterOptions say what Enter is to run, and where. The command gets everything else from the app: namespaces, cgroup,
@@ -44,6 +43,7 @@ var forwarded = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM
 // Enter runs a command inside a running app and returns its exit code, 128+N where signal N ended it. With an error, the
 // command did not run, and the code says what to exit with.
 func Enter(o EnterOptions) (int, error) {
+	go wakeCgroups()
 	code, err := enter(o)
 	var failed *execError
 	if errors.As(err, &failed) {
@@ -134,12 +134,14 @@ func (o EnterOptions) edit(spec *specs.Spec, container *libcontainer.Container) 
 		p.Cwd = o.Cwd
 	}
 	if o.User != "" {
-		id, err := identity(o.User, container)
+		umask := p.User.Umask
+		user, home, err := identity(o.User, container)
 		if err != nil {
 			return err
 		}
-		p.User = specs.User{UID: id.UID, GID: id.GID, AdditionalGids: id.Groups, Umask: p.User.Umask}
-		p.Env = setEnv(p.Env, "HOME="+id.Home)
+		p.User = user
+		p.User.Umask = umask
+		p.Env = setEnv(p.Env, "HOME="+home)
 	}
 	if o.TTY && !slices.ContainsFunc(p.Env, func(v string) bool { return strings.HasPrefix(v, "TERM=") }) {
 		p.Env = setEnv(p.Env, "TERM="+cmp.Or(os.Getenv("TERM"), "dumb"))
@@ -202,28 +204,19 @@ func waitFor(process *libcontainer.Process) (int, error) {
 	return state.ExitCode(), nil
 }
 
-// identity looks up user, "USER[:GROUP]", in the files that the app sees.
-func identity(user string, container *libcontainer.Container) (bundle.Identity, error) {
+// identity looks up who in the files that the app sees.
+func identity(who string, container *libcontainer.Container) (specs.User, string, error) {
 	state, err := container.State()
 	if err != nil {
-		return bundle.Identity{}, err
+		return specs.User{}, "", err
 	}
 	root, err := os.OpenFile(fmt.Sprintf("/proc/%d/root", state.InitProcessPid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return bundle.Identity{}, err
+		return specs.User{}, "", err
 	}
 	defer root.Close()
 	if status, err := container.Status(); err != nil || status != libcontainer.Running {
-		return bundle.Identity{}, errors.Join(ErrNotRunning, err) // and the process ID may be a stranger's by now
+		return specs.User{}, "", errors.Join(ErrNotRunning, err) // and the process ID may be a stranger's by now
 	}
-	passwd, err := readIn(root, "etc/passwd")
-	if err != nil {
-		return bundle.Identity{}, err
-	}
-	group, err := readIn(root, "etc/group")
-	if err != nil {
-		return bundle.Identity{}, err
-	}
-	user, groupName, _ := strings.Cut(user, ":")
-	return bundle.Resolve(user, groupName, nil, bundle.Accounts{Passwd: passwd, Group: group})
+	return lookUp(who, root)
 }

@@ -119,7 +119,7 @@ func TestEnter(t *testing.T) {
 		{"user by name", []string{"--user=web", "--", "sh", "-c", "id; echo $HOME"}, 0, "uid=1000(web) gid=1001(web) groups=77(logs)\n/home/web\n"},
 		{"user and group", []string{"--user=web:77", "--", "id"}, 0, "uid=1000(web) gid=77(logs)\n"},
 		{"a number is no name", []string{"--user=4242", "--", "sh", "-c", "id -u"}, 0, "4242\n"},
-		{"no such user", []string{"--user=nobody", "--", "id"}, 254, "gantry: enter: user \"nobody\": no such user or group in the image\n"},
+		{"no such user", []string{"--user=nobody", "--", "id"}, 254, "gantry: enter: user \"nobody\": no such user or group in the app\n"},
 		{"not found", []string{"--", "nonesuch"}, 127, "gantry: enter: nonesuch: not found in $PATH\n"},
 		{"not executable", []string{"--", "/bin/plain"}, 126, "gantry: enter: /bin/plain: permission denied: not executable for this user, or a directory\n"},
 		{"descriptors", []string{"--", "ls", "/proc/self/fd"}, 0, "0\n1\n2\n3\n"},

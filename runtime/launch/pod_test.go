@@ -30,7 +30,8 @@ var binaries = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	build := exec.Command("go", "build", "-tags", "seccomp", "-o", dir+"/gantry-launch", "../../cmd/gantry-launch")
+	build := exec.Command("go", "build", "-trimpath", "-tags", "seccomp netgo osusergo runc_nocriu",
+		"-ldflags", "-s -w -linkmode external -extldflags -static", "-o", dir+"/gantry-launch", "../../cmd/gantry-launch")
 	build.Env = append(os.Environ(), "CGO_ENABLED=1")
 	if out, err := build.CombinedOutput(); err != nil {
 		return dir, fmt.Errorf("build gantry-launch: %w: %s", err, out)

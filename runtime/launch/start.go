@@ -21,6 +21,11 @@ var ErrSupervisorGone = errors.New("the supervisor is gone")
 // request at all is no error either. When the other end of control is closed before the last answer, Start kills
 // what it has started.
 func Start(control *os.File) error {
+	go wakeCgroups()
+	go warmUp()
+	if err := os.Setenv("GOMAXPROCS", "1"); err != nil { // of libcontainer's second stage, which wants no more anyway
+		return err
+	}
 	in := bufio.NewReader(control)
 	line, err := in.ReadBytes('\n')
 	if errors.Is(err, io.EOF) && len(line) == 0 {

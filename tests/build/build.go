@@ -96,6 +96,11 @@ var initFlags = []string{
 	"-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-Os", "-s", "-Wl,-z,noseparate-code", "-Wl,--build-id=none",
 }
 
+// launchBuild is the Makefile's recipe for gantry-launch.
+var launchBuild = []string{
+	"go", "build", "-trimpath", "-tags", "seccomp netgo osusergo runc_nocriu", "-ldflags", "-s -w -linkmode external -extldflags -static",
+}
+
 func buildAll(root, bin string) error {
 	goBuild := []string{"go", "build", "-trimpath", "-ldflags", "-s -w"}
 	steps := []struct {
@@ -104,7 +109,7 @@ func buildAll(root, bin string) error {
 	}{
 		{"0", slices.Concat(goBuild, []string{"-o", bin + "/gantry", "./cmd/gantry"})},
 		{"0", slices.Concat(goBuild, []string{"-o", bin + "/gantry-stage1", "./cmd/gantry-stage1"})},
-		{"1", slices.Concat(goBuild, []string{"-tags", "seccomp", "-o", bin + "/gantry-launch", "./cmd/gantry-launch"})},
+		{"1", slices.Concat(launchBuild, []string{"-o", bin + "/gantry-launch", "./cmd/gantry-launch"})},
 	}
 	for _, s := range steps {
 		if err := run(root, s.cgo, s.args...); err != nil {

@@ -1,0 +1,45 @@
+package launch
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/cgroups/fs2"
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/seccomp"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/gantryrun/gantry/pods"
+)
+
+// warmUp has computed what is the same for every request, while the supervisor still makes namespaces and mounts:
+// what encoding/json has to know of OCI's and libcontainer's large types (1.5 ms of a start otherwise), and the
+// kind of cgroups that this host has.
+func warmUp() {
+	out := json.NewEncoder(io.Discard)
+	for _, v := range []any{&pods.Launch{}, &pods.Launched{}, &specs.Spec{}, &libcontainer.State{}} {
+		_ = out.Encode(v) // the output does not matter
+	}
+	seccomp.Version()
+}
+
+// wakeCgroups moves this process to the cgroup where it is. That changes nothing, but the first move after a while has to
+// wait for an RCU grace period, some 10 ms, before the kernel may stop forks for a moment (cgroup_threadgroup_rwsem); those
+// that follow soon after do not. So this is done aside, and early: libcontainer's moves are then the following ones.
+func wakeCgroups() {
+	dir, err := ownCgroup()
+	if err == nil {
+		_ = os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0) // slower without, not worse
+	}
+}
+
+func ownCgroup() (string, error) {
+	if !cgroups.IsCgroup2UnifiedMode() {
+		return cgroups.GetOwnCgroupPath("devices")
+	}
+	own, err := cgroups.ParseCgroupFile("/proc/self/cgroup")
+	return filepath.Join(fs2.UnifiedMountpoint, own[""]), err
+}
