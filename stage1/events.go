@@ -33,6 +33,8 @@ type verdict struct {
 	ending bool // nothing is started any more
 	code   int
 	reason string
+	// notStarted says why an app could not be started, to whoever started the pod.
+	notStarted error
 }
 
 func (s *supervisor) listen() {
@@ -131,7 +133,8 @@ func (s *supervisor) answered(msg answer) {
 	}
 	if msg.Error != "" {
 		s.finished(a, &pods.AppRun{Code: msg.Code, Reason: msg.Error})
-		s.fail(msg.Code, fmt.Sprintf("start app %s: %s", a.Name, msg.Error))
+		s.notStarted = fmt.Errorf("start app %s: %s", a.Name, msg.Error)
+		s.fail(msg.Code, s.notStarted.Error())
 		s.end()
 		return
 	}

@@ -95,7 +95,7 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 	s.dismantle()
 	left, undoErr := s.undo.run(ctx)
 	exit := &pods.Exit{Code: s.code, Reason: s.reason, Finished: time.Now(), Left: left}
-	return s.code, errors.Join(err, undoErr, s.pod.WriteExit(exit))
+	return s.code, errors.Join(err, s.notStarted, undoErr, s.pod.WriteExit(exit))
 }
 
 // open reads the pod directory, and makes nothing.
