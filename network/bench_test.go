@@ -64,3 +64,44 @@ func gone(b *testing.B) {
 	})
 	time.Sleep(5 * time.Millisecond)
 }
+
+// BenchmarkAmongMany measures the attach and detach of one more pod where there are many. Its namespaces take long to go,
+// so it runs when asked for: -bench AmongMany -benchtime 20x.
+func BenchmarkAmongMany(b *testing.B) {
+	for _, others := range []int{0, 250, 1000} {
+		b.Run(fmt.Sprintf("others=%d", others), func(b *testing.B) {
+			h := lab(b)
+			pods := make([]*pod, others)
+			for i := range pods {
+				pods[i] = &pod{Namespace: netlab.New(b), Attachment: attachment(b, fmt.Sprintf("other-%d", i), "default", fmt.Sprintf("%d:80", 10000+i))}
+				if _, err := h.Attach(context.Background(), pods[i].Attachment, pods[i].Path()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			var attach, detach time.Duration
+			n := 0
+			for b.Loop() {
+				b.StopTimer()
+				ns := netlab.New(b)
+				a := attachment(b, fmt.Sprintf("pod-%d", n), "default", "8080:80")
+				b.StartTimer()
+				attach += timed(b, func() error { _, err := h.Attach(context.Background(), a, ns.Path()); return err })
+				detach += timed(b, func() error { return h.Detach(context.Background(), a, ns.Path()) })
+				b.StopTimer()
+				ns.Close()
+				time.Sleep(60 * time.Millisecond)
+				b.StartTimer()
+				n++
+			}
+			b.ReportMetric(float64(attach.Microseconds())/float64(n)/1000, "attach-ms")
+			b.ReportMetric(float64(detach.Microseconds())/float64(n)/1000, "detach-ms")
+			for _, p := range pods {
+				if err := h.Detach(context.Background(), p.Attachment, p.Path()); err != nil {
+					b.Error(err)
+				}
+				p.Close()
+			}
+			waitFor(b, "namespaces to go", func() error { time.Sleep(3 * time.Second); return nil })
+		})
+	}
+}

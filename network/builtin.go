@@ -55,7 +55,7 @@ func (x *pluginExec) runBuiltin(ctx context.Context, name string, stdin []byte, 
 	case conf.TypeLeases + " ADD":
 		result, err = c.leasesAdd()
 	case conf.TypeLeases + " DEL":
-		err = c.leasesDel()
+		err = c.leasesDel(nil)
 	default:
 		err = fmt.Errorf("command %s is not supported", c.command)
 	}

@@ -31,9 +31,9 @@ type rangeConf struct {
 	Gateway    netip.Addr   `json:"gateway"`
 }
 
-// runIPAM runs an IPAM plugin for a plugin that delegates to it: gantry-leases in process, others as programs. The
-// result is nil for DEL.
-func (c *call) runIPAM(ctx context.Context, ipamType string) (*types100.Result, error) {
+// runIPAM runs an IPAM plugin for gantry-ptp: gantry-leases in process, others as programs. The result is nil for DEL,
+// where last is called if gantry-leases has no other lease.
+func (c *call) runIPAM(ctx context.Context, ipamType string, last func() error) (*types100.Result, error) {
 	if ipamType == "" {
 		return nil, errors.New("no ipam in the configuration")
 	}
@@ -43,7 +43,7 @@ func (c *call) runIPAM(ctx context.Context, ipamType string) (*types100.Result, 
 	}
 	if path == builtinDir+conf.TypeLeases { // spares a round trip through JSON
 		if c.command == "DEL" {
-			return nil, c.leasesDel()
+			return nil, c.leasesDel(last)
 		}
 		return c.leasesAdd()
 	}
@@ -90,12 +90,12 @@ func (c *call) leasesAdd() (*types100.Result, error) {
 	return res, nil
 }
 
-func (c *call) leasesDel() error {
+func (c *call) leasesDel(last func() error) error {
 	pc, lc, err := readLeasesConf(c.stdin)
 	if err != nil {
 		return err
 	}
-	return c.pool(pc.Name, lc).Release(c.owner())
+	return c.pool(pc.Name, lc).Release(c.owner(), last)
 }
 
 // podAddrs gives the addresses that this attachment has, for DEL: its leases, as those cannot meanwhile be another pod's.

@@ -59,6 +59,14 @@ func TestDetach(t *testing.T) {
 			if err := os.RemoveAll(h.RunDir); err != nil {
 				t.Fatal(err)
 			}
+			lo, err := netlink.LinkByName("lo")
+			if err != nil {
+				t.Fatal(err)
+			}
+			gw := newAddr(hostPrefix(p.res.IPs[1].Gateway), 0)
+			if err := netlink.AddrDel(lo, gw); err != nil {
+				t.Fatal(err)
+			}
 			detach(t, h, p, "")
 		},
 	}
@@ -66,11 +74,11 @@ func TestDetach(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := lab(t)
 			p := start(t, h, attachment(t, "pod-a", "default", "8080:80", "127.0.0.1:53:53/udp"))
-			other := start(t, h, attachment(t, "pod-b", "default"))
 			test(t, h, p)
 			for range 2 { // and again, as gc does
 				detach(t, h, p, "")
 			}
+			other := start(t, h, attachment(t, "pod-b", "default"))
 			serve(t, other, ":80")
 			reaches(t, onHost{}, hostPort(other.ip4(), 80), other.res.IPs[0].Gateway.String())
 		})
@@ -295,7 +303,7 @@ func TestPluginThatPrintsNonsense(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "odd"), []byte("#!/bin/sh\n"+test.script+"\n"), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			h.PluginDirs, h.Timeout = []string{dir}, 400*time.Millisecond
+			h.PluginDirs, h.Timeout = []string{dir}, 20*time.Second
 			a := Attachment{PodID: "pod-a", Network: "n", IfName: "eth0", Conflist: []byte(
 				`{"cniVersion": "1.0.0", "name": "n", "plugins": [{"type": "odd"}]}`)}
 			_, err := h.Attach(t.Context(), a, netlab.New(t).Path())

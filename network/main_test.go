@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,12 +54,15 @@ func leakCheck(t testing.TB, h *Host) {
 		}
 		return nil
 	})
+	if out, err := exec.Command("ip", "addr", "show", "dev", "lo").Output(); err != nil || strings.Contains(string(out), "fd67:") {
+		t.Errorf("address of a gateway is left: %v\n%s", err, out)
+	}
 	_ = filepath.WalkDir(h.runDir(), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), "last_reserved_ip.") {
 			return nil
 		}
 		switch d.Name() {
-		case "lock", "host.lock", "host.json":
+		case "lock", "host.lock", "use.lock", "host.json":
 		default:
 			t.Errorf("file %s is left", path)
 		}
@@ -213,14 +217,20 @@ func reaches(t testing.TB, where doer, addr, from string) {
 	}
 }
 
-// blocked checks that there is no way to addr.
-func blocked(t testing.TB, where doer, addr string) {
+// blocked checks that there is no way to any of the addresses.
+func blocked(t testing.TB, where doer, addrs ...string) {
 	t.Helper()
-	if got, err := ask(where, addr, 150*time.Millisecond); err == nil {
-		t.Errorf("%s is reached, by %q", addr, got)
-	} else if errors.Is(err, os.ErrPermission) {
-		t.Errorf("%s: %v", addr, err)
+	var wg sync.WaitGroup
+	for _, addr := range addrs {
+		wg.Go(func() {
+			if got, err := ask(where, addr, 150*time.Millisecond); err == nil {
+				t.Errorf("%s is reached, by %q", addr, got)
+			} else if errors.Is(err, os.ErrPermission) {
+				t.Errorf("%s: %v", addr, err)
+			}
+		})
 	}
+	wg.Wait()
 }
 
 func hostPort(a any, port int) string { return net.JoinHostPort(fmt.Sprint(a), fmt.Sprint(port)) }

@@ -40,8 +40,7 @@ func TestPublishedPort(t *testing.T) {
 		blocked(t, out, hostPort(out.Host4, 9090))
 		blocked(t, b, hostPort(gw4, 9090))
 		blocked(t, out, hostPort(out.Host4, 7070))
-		blocked(t, onHost{}, hostPort(gw6, 7070))
-		blocked(t, onHost{}, "[::1]:8080")
+		blocked(t, onHost{}, hostPort(gw6, 7070), "[::1]:8080")
 	})
 	t.Run("for the host's addresses only", func(t *testing.T) {
 		// CVE-2025-67499: port 8080 of somebody else is not the pod's port.
@@ -75,8 +74,7 @@ func TestLoopbackOfHostIsOutOfReach(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		blocked(t, from, "127.0.0.1:5432")
-		blocked(t, from, "127.0.0.1:9090")
+		blocked(t, from, "127.0.0.1:5432", "127.0.0.1:9090")
 		from.Run("ip", "-6", "route", "add", "::1", "via", gw6, "dev", "eth0")
 		blocked(t, from, "[::1]:5432")
 	}
@@ -109,8 +107,6 @@ func TestUnpublishedPortsAreClosedToNeighbours(t *testing.T) {
 	serve(t, a, ":81")
 	out.Run("ip", "route", "add", "172.16.0.0/18", "via", out.Host4.String())
 	out.Run("ip", "route", "add", "fd67:616e:7472:79::/64", "via", out.Host6.String())
-	blocked(t, out, hostPort(a.ip4(), 80))
-	blocked(t, out, hostPort(a.ip4(), 81))
-	blocked(t, out, hostPort(a.ip6(), 81))
+	blocked(t, out, hostPort(a.ip4(), 80), hostPort(a.ip4(), 81), hostPort(a.ip6(), 81))
 	reaches(t, out, hostPort(out.Host4, 8080), out.IP4.String())
 }

@@ -32,7 +32,7 @@ func (c *call) ptpAdd(ctx context.Context) (*types100.Result, error) {
 	if err := json.Unmarshal(c.stdin, &pc); err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	res, err := c.runIPAM(ctx, pc.IPAM.Type)
+	res, err := c.runIPAM(ctx, pc.IPAM.Type, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -57,8 +57,8 @@ func (c *call) ptpAdd(ctx context.Context) (*types100.Result, error) {
 		return nil, err
 	}
 	res.Interfaces = []*types100.Interface{
-		{Name: v.hostName, Mac: v.hostMAC},
-		{Name: c.ifName, Mac: v.podMAC, Sandbox: c.netns},
+		{Name: v.hostName, Mac: v.hostMAC.String()},
+		{Name: c.ifName, Mac: v.podMAC.String(), Sandbox: c.netns},
 	}
 	for _, ip := range res.IPs {
 		ip.Interface = types100.Int(1)
@@ -80,7 +80,7 @@ func (c *call) ptpDel(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := c.runIPAM(ctx, pc.IPAM.Type)
+	_, err := c.runIPAM(ctx, pc.IPAM.Type, c.dropGateways)
 	return err
 }
 

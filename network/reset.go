@@ -16,20 +16,22 @@ import (
 var ErrInUse = errors.New("pods are attached to networks")
 
 // Reset takes back what gantry has done to the host for all pods together: the table of rules, and the sysctls that
-// host.json remembers, unless somebody has changed them since. It refuses with ErrInUse while there is a lease, or a pod
-// is being attached: the next Attach makes all of it again. Idempotent.
+// host.json remembers, unless somebody has changed them since. It refuses with ErrInUse while a pod has a lease or a
+// plugin's result, or is being attached: the next Attach makes all of it again. Idempotent.
 func (h *Host) Reset() error {
 	release, err := h.ownHost()
 	if err != nil {
 		return fmt.Errorf("reset network: %w", err)
 	}
 	defer release()
-	leases, err := filepath.Glob(filepath.Join(h.runDir(), "leases", ".index", "*", "*"))
-	if err != nil {
-		return err
-	}
-	if len(leases) > 0 {
-		return fmt.Errorf("reset network: %w", ErrInUse)
+	for _, dir := range []string{filepath.Join("leases", ".index", "*"), filepath.Join("cni", "results")} {
+		used, err := filepath.Glob(filepath.Join(h.runDir(), dir, "*"))
+		if err != nil {
+			return err
+		}
+		if len(used) > 0 {
+			return fmt.Errorf("reset network: %w", ErrInUse)
+		}
 	}
 	if err := rules.Reset(); err != nil {
 		return err

@@ -20,12 +20,8 @@ func TestDefaultRestrictedHasNoWayOut(t *testing.T) {
 	gw4, gw6 := a.res.IPs[0].Gateway, a.res.IPs[1].Gateway
 
 	check := func(t *testing.T) {
-		blocked(t, a, hostPort(out.IP4, 80))
-		blocked(t, a, hostPort(out.IP6, 80))
-		blocked(t, a, hostPort(open.ip4(), 80))
-		blocked(t, a, hostPort(open.ip6(), 80))
-		blocked(t, open, hostPort(a.ip4(), 80))
-		blocked(t, open, hostPort(a.ip6(), 80))
+		blocked(t, a, hostPort(out.IP4, 80), hostPort(out.IP6, 80), hostPort(open.ip4(), 80), hostPort(open.ip6(), 80))
+		blocked(t, open, hostPort(a.ip4(), 80), hostPort(a.ip6(), 80))
 	}
 	t.Run("no route", check)
 	t.Run("a route of its own does not help", func(t *testing.T) {

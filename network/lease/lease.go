@@ -11,6 +11,7 @@ package lease
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -86,8 +87,9 @@ func (p Pool) Acquire(o Owner, sets []RangeSet, want []netip.Addr) ([]Lease, err
 	return leases, nil
 }
 
-// Release gives back whatever the owner holds. Owning nothing is no error.
-func (p Pool) Release(o Owner) error {
+// Release gives back whatever the owner holds. Owning nothing is no error. If last is not nil and no owner is left, it is
+// called before the lock is let go, that is, before anyone can be the first again.
+func (p Pool) Release(o Owner, last func() error) error {
 	unlock, err := p.lock()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -100,7 +102,31 @@ func (p Pool) Release(o Owner) error {
 	if err != nil {
 		return err
 	}
-	return p.release(o, held)
+	if err := p.release(o, held); err != nil || last == nil {
+		return err
+	}
+	owned, err := p.owned()
+	if err != nil || owned {
+		return err
+	}
+	return last()
+}
+
+// owned says whether anybody holds a lease, without reading how many do.
+func (p Pool) owned() (bool, error) {
+	d, err := os.Open(p.Index)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look up leases: %w", err)
+	}
+	defer func() { _ = d.Close() }()
+	_, err = d.Readdirnames(1)
+	if errors.Is(err, io.EOF) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Held gives the owner's addresses, in the order of the sets that they were leased from.

@@ -94,7 +94,7 @@ func TestAcquire(t *testing.T) {
 			owners := map[string]bool{}
 			for _, step := range test.steps {
 				if id, ok := strings.CutPrefix(step.do, "-"); ok {
-					if err := p.Release(Owner{id, "eth0"}); err != nil {
+					if err := p.Release(Owner{id, "eth0"}, nil); err != nil {
 						t.Fatal(err)
 					}
 					continue
@@ -111,7 +111,7 @@ func TestAcquire(t *testing.T) {
 			}
 			for id := range owners {
 				for range 2 {
-					if err := p.Release(Owner{id, "eth0"}); err != nil {
+					if err := p.Release(Owner{id, "eth0"}, nil); err != nil {
 						t.Error(err)
 					}
 				}
@@ -209,7 +209,7 @@ func TestIndexIsAHint(t *testing.T) {
 			if err != nil || len(held) != 2 {
 				t.Errorf("held %v, %v", held, err)
 			}
-			must(t, p.Release(o))
+			must(t, p.Release(o, nil))
 			if content, err := os.ReadFile(p.file(netip.MustParseAddr("10.0.0.2"))); err == nil && string(content) != "b\r\neth0" {
 				t.Errorf("lease is left: %q", content)
 			}
@@ -221,6 +221,26 @@ func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestLastIsCalledWhenNobodyIsLeft(t *testing.T) {
+	p := newPool(t)
+	s := sets(t, "10.0.0.0/24")
+	for _, id := range []string{"a", "b"} {
+		if _, err := acquire(t, p, id, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	calls := 0
+	last := func() error { calls++; return nil }
+	for _, step := range []struct {
+		id   string
+		want int
+	}{{"a", 0}, {"a", 0}, {"b", 1}, {"never", 2}} {
+		if err := p.Release(Owner{step.id, "eth0"}, last); err != nil || calls != step.want {
+			t.Errorf("release of %s: called %d times, want %d; %v", step.id, calls, step.want, err)
+		}
 	}
 }
 
@@ -281,7 +301,7 @@ func BenchmarkAcquire(b *testing.B) {
 				if _, err := acquire(b, p, "x", s); err != nil {
 					b.Fatal(err)
 				}
-				if err := p.Release(Owner{"x", "eth0"}); err != nil {
+				if err := p.Release(Owner{"x", "eth0"}, nil); err != nil {
 					b.Fatal(err)
 				}
 			}
