@@ -73,6 +73,9 @@ func look() found {
 
 // fakeStage1 does what the file "fake" in the pod directory's parent says: "ready", "fail", "die", or "supervise".
 func fakeStage1(args []string) int {
+	if args[0] == "reset-network" { // gc's last word on a machine that had networks; it names no pod
+		return 0
+	}
 	path := args[len(args)-1]
 	saw := look()
 	how, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "fake"))
