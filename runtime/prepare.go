@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -127,7 +126,7 @@ func (r *Runtime) writeApp(draft *pods.Draft, req *Request, pod bundle.Pod, orde
 	if err := r.addSeccomp(built, manifest); err != nil {
 		return nil, err
 	}
-	config, err := json.Marshal(built.Spec)
+	config, err := built.Encode()
 	if err != nil {
 		return nil, err
 	}

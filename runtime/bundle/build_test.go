@@ -79,6 +79,13 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			var quick, whole any
+			if err := errors.Join(json.Unmarshal(must(r.Encode()), &quick), json.Unmarshal(must(json.Marshal(r.Spec)), &whole)); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(whole, quick); diff != "" {
+				t.Errorf("Encode and encoding/json differ: %s", diff)
+			}
 			got := must(json.MarshalIndent(struct {
 				Spec    any      `json:"spec"`
 				Volumes []Volume `json:"volumes"`

@@ -3,7 +3,6 @@ package bundle
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"slices"
@@ -47,15 +46,9 @@ func newFilter(in Input, caps []string) (*Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	inputs, err := json.Marshal(struct {
-		Version, Arch, Release string
-		Request                SeccompRequest
-		Caps                   []string
-	}{profileVersion, runtime.GOARCH, release, req, caps})
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(inputs)
+	h := sha256.New()
+	fmt.Fprintf(h, "%s %s %s %q %q %q %d %q", profileVersion, runtime.GOARCH, release, req.Profile, req.Retain, req.Remove, req.Errno, caps)
+	sum := h.Sum(nil)
 	return &Filter{Key: hex.EncodeToString(sum[:16]), req: req, caps: caps}, nil
 }
 

@@ -54,7 +54,7 @@ func runList(e *env, o *listOptions) error {
 	if isJSON(o.format) {
 		return writeJSON(e.stdout, list)
 	}
-	printTable(e.stdout, t, columns, "uuid,name,apps,images,state,created,started,networks", list)
+	printTable(e.stdout, t, columns, "uuid,apps,images,state,created,started,networks,name", list)
 	for _, s := range list {
 		if s.Error != "" {
 			e.warn("pod %s: %s", s.UUID, s.Error)
