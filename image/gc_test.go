@@ -167,8 +167,8 @@ func TestGCWaitsForHolders(t *testing.T) {
 		done <- err
 	}()
 	select {
-	case <-done:
-		t.Fatal("GC did not wait")
+	case err := <-done:
+		t.Fatalf("GC did not wait: %v", err)
 	case <-time.After(50 * time.Millisecond):
 	}
 	if _, err := s.Get(t.Context(), mustRef(t, "app")); err != nil {

@@ -104,7 +104,7 @@ func put(t *testing.T, s *Store, id digest.Digest, data []byte) error {
 	if err != nil || stage == nil {
 		return err
 	}
-	defer stage.Abort() //nolint:errcheck // after Commit nothing
+	defer stage.Abort() // after Commit nothing is left to do
 	if err := stage.Fill(bytes.NewReader(data), layer.Limits{}); err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ func addLayer(t testing.TB, s *Store, data []byte) digest.Digest {
 	if stage == nil {
 		return id
 	}
-	defer stage.Abort() //nolint:errcheck // after Commit nothing
+	defer stage.Abort() // after Commit nothing is left to do
 	if err := stage.Fill(bytes.NewReader(data), layer.Limits{}); err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func killCgroups(dirs []string, except string) error {
 		if left == 0 {
 			return nil
 		}
-		time.Sleep(min(time.Duration(round), 50) * time.Millisecond) // the kernel tells nobody when a v1 cgroup gets empty
+		time.Sleep(min(time.Duration(round), 50) * time.Millisecond) //nolint:forbidigo // the kernel tells nobody when a v1 cgroup gets empty
 	}
 	return fmt.Errorf("processes in %s do not die", strings.Join(dirs, ", "))
 }

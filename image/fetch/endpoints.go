@@ -49,6 +49,6 @@ func (c *Client) withEndpoint(ctx context.Context, e endpoint, ref image.Ref, us
 	if err != nil {
 		return err
 	}
-	defer src.close() //nolint:errcheck // drops idle connections, cannot fail
+	defer src.close() // drops idle connections, cannot fail
 	return use(src, e.host+"/"+e.repository)
 }

@@ -43,7 +43,7 @@ func openLocal(ref image.Ref) (source, error) {
 	case kind == image.ACI:
 		err = fmt.Errorf("%w: %s is an appc image (ACI)", ErrUnsupported, ref.Path)
 	case ref.Kind == image.OCILayout:
-		err = fmt.Errorf("%s is no directory: for a tar of an OCI layout write oci-archive:", ref.Path)
+		err = fmt.Errorf("%s is no directory: for a tar of an OCI layout write oci-archive:%s", ref.Path, ref.Path)
 	default:
 		err = fmt.Errorf("%s holds no image: neither OCI layout nor archive of one, nor of docker", ref.Path)
 	}

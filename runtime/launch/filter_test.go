@@ -2,6 +2,7 @@ package launch_test
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -113,7 +114,7 @@ func TestSameFilter(t *testing.T) {
 			t.Fatal(a.Error)
 		}
 		var err error
-		if filters[i], err = installed(a.PID); err == unix.EIO || err == unix.EACCES {
+		if filters[i], err = installed(a.PID); errors.Is(err, unix.EIO) || errors.Is(err, unix.EACCES) {
 			t.Skipf("skipped: this kernel does not show filters: %v", err)
 		} else if err != nil {
 			t.Fatal(err)

@@ -52,7 +52,9 @@ func write(t *testing.T, path string, lines ...string) {
 	}
 }
 
-func at(sec int, rest string) string { return fmt.Sprintf("2026-11-22T14:00:%02d.000000000Z %s", sec, rest) }
+func at(sec int, rest string) string {
+	return fmt.Sprintf("2026-11-22T14:00:%02d.000000000Z %s", sec, rest)
+}
 
 func printed(t *testing.T, pod *pods.Pod, opts Options) []string {
 	t.Helper()
