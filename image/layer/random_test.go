@@ -49,7 +49,7 @@ func randomLayers(r *rand.Rand) [][]member {
 
 // Random images must come out as umoci unpacks them, or be refused by both. GANTRY_RANDOM_IMAGES says how many are tried.
 func TestRandomAgainstUmoci(t *testing.T) {
-	count := 48
+	count := 24
 	if s := os.Getenv("GANTRY_RANDOM_IMAGES"); s != "" {
 		count, _ = strconv.Atoi(s)
 	}
