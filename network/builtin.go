@@ -10,6 +10,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/containernetworking/cni/pkg/types/create"
 
 	"github.com/gantryrun/gantry/network/conf"
 )
@@ -107,7 +108,7 @@ func (c *call) prevResult(pc *types.PluginConf) (*types100.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := types100.NewResult(data)
+	r, err := create.CreateFromBytes(data)
 	if err != nil {
 		return nil, fmt.Errorf("read prevResult: %w", err)
 	}

@@ -128,3 +128,56 @@ func TestBuiltinsAreExchangeableForPrograms(t *testing.T) {
 		t.Errorf("built-in plugins differ from ptp, portmap, host-local (-executed +built in):\n%s", diff)
 	}
 }
+
+// Networks of executed plugins, and of both kinds together.
+func TestExecutedPlugins(t *testing.T) {
+	netlab.Require(t)
+	dir := pluginDir(t, "./plugins/main/bridge", "./plugins/main/macvlan", "./plugins/ipam/host-local", "./plugins/ipam/static")
+	tests := map[string]struct {
+		net      string // as the user asks for it
+		conflist string // DATA is host-local's directory
+		ip       string
+	}{
+		"bridge": {"n", `{"cniVersion": "1.0.0", "name": "n", "plugins": [{"type": "bridge", "bridge": "lab-br0", "isGateway": true,
+			"ipam": {"type": "host-local", "subnet": "10.20.0.0/24", "dataDir": "DATA"}}]}`, "10.20.0.2"},
+		"macvlan with an address of its own": {"n:IP=192.0.2.50;K=V", `{"cniVersion": "0.4.0", "name": "n", "type": "macvlan", "master": "uplink0",
+			"ipam": {"type": "host-local", "subnet": "192.0.2.0/24", "dataDir": "DATA"}}`, "192.0.2.50"},
+		"capability ips": {"n:IP=192.0.2.51/24", `{"cniVersion": "1.0.0", "name": "n", "plugins": [{"type": "macvlan", "master": "uplink0",
+			"capabilities": {"ips": true}, "ipam": {"type": "static"}}]}`, "192.0.2.51"},
+		"built in, of an old version": {"n", `{"cniVersion": "0.3.1", "name": "n", "plugins": [{"type": "gantry-ptp",
+			"ipam": {"type": "gantry-leases", "subnet": "10.20.0.0/24"}},
+			{"type": "gantry-portmap", "capabilities": {"portMappings": true}}]}`, "10.20.0.2"},
+		"built in, with an executed IPAM plugin": {"n", `{"cniVersion": "1.1.0", "name": "n", "plugins": [{"type": "gantry-ptp",
+			"ipam": {"type": "host-local", "subnet": "10.20.0.0/24", "dataDir": "DATA"}},
+			{"type": "gantry-portmap", "capabilities": {"portMappings": true}}]}`, "10.20.0.2"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			h := lab(t)
+			h.PluginDirs = []string{dir}
+			out := netlab.NewOutside(t, "uplink0")
+			t.Cleanup(func() { _ = exec.Command("ip", "link", "del", "lab-br0").Run() })
+			etc := t.TempDir()
+			content := strings.ReplaceAll(test.conflist, "DATA", h.RunDir+"/leases")
+			if err := os.WriteFile(filepath.Join(etc, "n.conflist"), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			src := conf.Source{Dirs: []string{etc}, PluginDirs: h.PluginDirs}
+			p := start(t, h, attachmentFrom(t, src, "pod-a", test.net))
+			if p.ip4().String() != test.ip {
+				t.Errorf("address %s, want %s", p.ip4(), test.ip)
+			}
+			serve(t, p, ":80")
+			from := doer(onHost{})
+			if strings.HasPrefix(test.ip, "192.0.2.") { // a macvlan does not reach its own host
+				from = out
+			}
+			if _, err := ask(from, hostPort(p.ip4(), 80), 3e9); err != nil {
+				t.Error(err)
+			}
+			for range 2 {
+				detach(t, h, p, p.Path())
+			}
+		})
+	}
+}

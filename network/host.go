@@ -8,7 +8,6 @@ package network
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -65,9 +64,12 @@ func (h *Host) Attach(ctx context.Context, a Attachment, netns string) (Result, 
 	x := &pluginExec{host: h, list: list}
 	added, err := h.cni(x).AddNetworkList(ctx, list, a.runtimeConf(netns))
 	if err == nil {
-		var res Result
-		if res, err = newResult(a, netns, added); err == nil {
-			return res, nil
+		var full *types100.Result
+		if full, err = types100.GetResult(added); err == nil {
+			var res Result
+			if res, err = convert(a, netns, full); err == nil {
+				return res, nil
+			}
 		}
 	}
 	err = fmt.Errorf("attach to network %q: %w", a.Network, err)
@@ -165,21 +167,4 @@ func (h *Host) timeout() time.Duration {
 		return defaultTimeout
 	}
 	return h.Timeout
-}
-
-// newResult reduces what the chain returned to what gantry keeps.
-func newResult(a Attachment, netns string, added any) (Result, error) {
-	data, err := json.Marshal(added)
-	if err != nil {
-		return Result{}, err
-	}
-	r, err := types100.NewResult(data)
-	if err != nil {
-		return Result{}, err
-	}
-	full, err := types100.GetResult(r)
-	if err != nil {
-		return Result{}, err
-	}
-	return convert(a, netns, full)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/containernetworking/cni/pkg/types/create"
 
 	"github.com/gantryrun/gantry/network/conf"
 	"github.com/gantryrun/gantry/network/lease"
@@ -54,7 +55,7 @@ func (c *call) runIPAM(ctx context.Context, ipamType string, last func() error) 
 	if c.command == "DEL" {
 		return nil, nil
 	}
-	r, err := types100.NewResult(out)
+	r, err := create.CreateFromBytes(out)
 	if err != nil {
 		return nil, fmt.Errorf("ipam plugin %s: read result: %w", ipamType, err)
 	}

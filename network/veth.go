@@ -149,7 +149,10 @@ func (v *veth) configureHost(nl *netlink.Handle, index int) error {
 			}
 		}
 		err := nl.AddrAdd(on, newAddr(hostPrefix(e.gateway), unix.IFA_F_NOPREFIXROUTE))
-		if err != nil && !(v.onLo(e) && errors.Is(err, unix.EEXIST)) {
+		if v.onLo(e) && errors.Is(err, unix.EEXIST) {
+			err = nil
+		}
+		if err != nil {
 			return fmt.Errorf("add address %s to %s: %w", e.gateway, on.Attrs().Name, err)
 		}
 		// Replace: the link of a pod that has just ended and had this address may still be on its way out.

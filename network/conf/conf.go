@@ -162,23 +162,21 @@ func parse(data []byte, dir string) (Entry, error) {
 	if err := json.Unmarshal(data, &probe); err != nil {
 		return Entry{}, err
 	}
-	var list *libcni.NetworkConfigList
-	var err error
-	if probe.Type != "" && probe.Plugins == nil {
-		var single *libcni.PluginConfig
-		if single, err = libcni.NetworkPluginConfFromBytes(data); err == nil {
-			list, err = libcni.ConfListFromConf(single)
+	single := probe.Type != "" && probe.Plugins == nil
+	if single {
+		var err error
+		if data, err = asList(data); err != nil {
+			return Entry{}, err
 		}
-	} else {
-		list, err = libcni.NetworkConfFromBytes(data)
 	}
+	list, err := libcni.NetworkConfFromBytes(data)
 	if err != nil {
 		return Entry{}, err
 	}
 	if cerr := utils.ValidateNetworkName(list.Name); cerr != nil {
 		return Entry{}, fmt.Errorf("name %q: %s", list.Name, cerr.Details)
 	}
-	if !list.LoadOnlyInlinedPlugins && dir != "" {
+	if !single && !list.LoadOnlyInlinedPlugins && dir != "" {
 		more, err := libcni.NetworkPluginConfsFromFiles(dir, list.Name)
 		if err != nil {
 			return Entry{}, err
@@ -193,4 +191,20 @@ func parse(data []byte, dir string) (Entry, error) {
 		e.Types = append(e.Types, p.Network.Type)
 	}
 	return e, nil
+}
+
+// asList makes a list of the configuration of a single plugin, the form of CNI before 0.3.
+func asList(plugin []byte) ([]byte, error) {
+	var head struct {
+		Name       string `json:"name"`
+		CNIVersion string `json:"cniVersion,omitempty"`
+	}
+	if err := json.Unmarshal(plugin, &head); err != nil {
+		return nil, err
+	}
+	return json.Marshal(struct {
+		Name       string            `json:"name"`
+		CNIVersion string            `json:"cniVersion,omitempty"`
+		Plugins    []json.RawMessage `json:"plugins"`
+	}{head.Name, head.CNIVersion, []json.RawMessage{plugin}})
 }

@@ -111,9 +111,11 @@ func freezeList(l *libcni.NetworkConfigList) ([]byte, error) {
 	for i, p := range l.Plugins {
 		plugins[i] = p.Bytes
 	}
-	for key, value := range map[string]any{
-		"cniVersion": l.CNIVersion, "plugins": plugins, "loadOnlyInlinedPlugins": true,
-	} {
+	fixed := map[string]any{"plugins": plugins, "loadOnlyInlinedPlugins": true}
+	if l.CNIVersion != "" {
+		fixed["cniVersion"] = l.CNIVersion
+	}
+	for key, value := range fixed {
 		data, err := json.Marshal(value)
 		if err != nil {
 			return nil, err

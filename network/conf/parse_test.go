@@ -38,6 +38,9 @@ func TestParseNet(t *testing.T) {
 		"IPv6": {[]string{"lan:IP=fd00::1"}, Selection{Networks: []Request{
 			{Name: "lan", Args: [][2]string{{"IP", "fd00::1"}}},
 		}}, ""},
+		"with a length": {[]string{"lan:IP=10.1.2.3/24"}, Selection{Networks: []Request{
+			{Name: "lan", Args: [][2]string{{"IP", "10.1.2.3/24"}}},
+		}}, ""},
 		"no name":     {[]string{":IP=1.2.3.4"}, Selection{}, "no network name"},
 		"no address":  {[]string{"lan:IP=10.1.2"}, Selection{}, `"10.1.2" is not an IP`},
 		"no value":    {[]string{"lan:K"}, Selection{}, "not KEY=VALUE"},

@@ -88,7 +88,8 @@ func parseRequest(item string) (Request, error) {
 			return Request{}, fmt.Errorf("--net: argument %q of network %q is not KEY=VALUE", kv, name)
 		}
 		if k == "IP" {
-			if _, err := netip.ParseAddr(v); err != nil {
+			bare, _, _ := strings.Cut(v, "/") // the IPAM plugin static wants a prefix length, host-local takes one
+			if _, err := netip.ParseAddr(bare); err != nil {
 				return Request{}, fmt.Errorf("--net: network %q: %q is not an IP address", name, v)
 			}
 		}

@@ -57,7 +57,7 @@ func (p Pool) chooseIn(r Range, last netip.Addr) (netip.Addr, bool) {
 	if r.Contains(last) {
 		at = r.offset(last) + 1
 	}
-	for n := range uint64(min(nextTries, size)) {
+	for n := range min(nextTries, size) {
 		if a := r.at((at + n) % size); usable(a) {
 			return a, true
 		}
