@@ -38,9 +38,11 @@ func setLock(f *os.File, typ int16, at int64) error {
 }
 
 // held asks without disturbing: a read lock would conflict only with a writer.
-func held(f *os.File) (bool, error) {
+func held(f *os.File) (bool, error) { return heldFD(int(f.Fd())) }
+
+func heldFD(fd int) (bool, error) {
 	lk := unix.Flock_t{Type: unix.F_RDLCK, Whence: 0, Start: lifeByte, Len: 1}
-	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lk); err != nil {
+	if err := unix.FcntlFlock(uintptr(fd), unix.F_OFD_GETLK, &lk); err != nil {
 		return false, fmt.Errorf("ask for the lock: %w", err)
 	}
 	return lk.Type != unix.F_UNLCK, nil

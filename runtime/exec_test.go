@@ -242,7 +242,7 @@ func TestForceRemove(t *testing.T) {
 func TestStatus(t *testing.T) {
 	r, ref := testRuntime(t), testImage(t)
 	pod := supervised(t, r, ref)
-	s, err := ReadStatus(pod)
+	s, err := ReadStatus(r.Pods(), pod)
 	if err != nil || s.State != pods.Running || s.PID == 0 || !s.Ready || len(s.Status) != 1 || s.Reason != "" {
 		data, _ := json.Marshal(s)
 		t.Fatalf("%s %v", data, err)
@@ -258,7 +258,7 @@ func TestStatus(t *testing.T) {
 	if err := Wait(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := ReadStatus(pod); err != nil || s.State != pods.Exited || s.Reason != "the supervisor was killed" {
+	if s, err := ReadStatus(r.Pods(), pod); err != nil || s.State != pods.Exited || s.Reason != "the supervisor was killed" {
 		t.Errorf("after its death: %+v %v", s, err)
 	}
 }

@@ -25,6 +25,8 @@ type Summary struct {
 	Labels   map[string]string `json:"labels,omitempty"`
 	// Error says why the rest is missing: a pod that cannot be read is listed all the same.
 	Error string `json:"error,omitempty"`
+
+	cni bool
 }
 
 // AppSummary is what a list shows of an app.
@@ -35,8 +37,8 @@ type AppSummary struct {
 }
 
 // List reads every pod, the oldest first, taking no lock and asking nothing but the pod directories. Broken pods are listed with
-// their error.
-func List(store *pods.Store) ([]Summary, error) {
+// their error. Without ends, how and when pods ended stays unread: half of the files of a long list of exited pods.
+func List(store *pods.Store, ends bool) ([]Summary, error) {
 	uuids, err := store.UUIDs()
 	if err != nil {
 		return nil, err
@@ -47,7 +49,7 @@ func List(store *pods.Store) ([]Summary, error) {
 	for w := range workers {
 		wg.Go(func() {
 			for i := w; i < len(uuids); i += workers {
-				all[i] = summarize(store, uuids[i])
+				all[i] = summarize(store, uuids[i], ends)
 			}
 		})
 	}
@@ -78,15 +80,14 @@ func compareText(a, b string) int {
 }
 
 // summarize returns nil for a pod that is gone by now.
-func summarize(store *pods.Store, uuid string) *Summary {
-	pod, err := store.Open(uuid)
+func summarize(store *pods.Store, uuid string, ends bool) *Summary {
+	g, err := store.Glance(uuid)
 	if errors.Is(err, pods.ErrNotFound) {
 		return nil
 	}
-	s := &Summary{UUID: uuid, Apps: []AppSummary{}, Networks: []pods.Interface{}}
-	if err == nil {
-		defer pod.Close()
-		err = s.read(pod)
+	s := newSummary(uuid, g)
+	if err == nil && (ends || s.State == pods.Running) {
+		err = s.readMore(store)
 	}
 	if err != nil {
 		s.Error = err.Error()
@@ -94,44 +95,46 @@ func summarize(store *pods.Store, uuid string) *Summary {
 	return s
 }
 
-// Summarize reads one pod.
-func Summarize(pod *pods.Pod) (Summary, error) {
-	s := Summary{UUID: pod.UUID, Apps: []AppSummary{}, Networks: []pods.Interface{}}
-	return s, s.read(pod)
-}
-
-func (s *Summary) read(pod *pods.Pod) (err error) {
-	if s.State, err = pod.State(); err != nil {
-		return err
+// newSummary takes what a glance saw; g may be nil, and may have seen only the state.
+func newSummary(uuid string, g *pods.Glance) *Summary {
+	s := &Summary{UUID: uuid, Apps: []AppSummary{}, Networks: []pods.Interface{}}
+	if g == nil {
+		return s
 	}
-	if s.State == pods.Preparing || s.State == pods.Aborted {
-		return nil // what is there may be half of it
+	s.State = g.State
+	if m := g.Manifest; m != nil {
+		s.Name, s.Created, s.Labels, s.cni = m.Name, m.Created, m.Labels, m.Net == pods.NetCNI
 	}
-	m, err := pod.Manifest()
-	if err != nil {
-		return err
+	if g.Run != nil {
+		s.Started = g.Run.Started
 	}
-	s.Name, s.Created, s.Labels = m.Name, m.Created, m.Labels
-	apps, err := pod.Apps()
-	if err != nil {
-		return err
-	}
-	for _, a := range apps {
+	for _, a := range g.Apps {
 		s.Apps = append(s.Apps, AppSummary{a.Name, a.Image.Name, a.Image.ID})
 	}
-	if s.State == pods.Prepared || s.State == pods.Starting {
-		return nil
-	}
-	return s.readRun(pod, m.Net == pods.NetCNI)
+	return s
 }
 
-func (s *Summary) readRun(pod *pods.Pod, networks bool) error {
-	run, err := pod.Run()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+// Summarize reads one pod.
+func Summarize(store *pods.Store, uuid string) (*Summary, error) {
+	g, err := store.Glance(uuid)
+	if err != nil {
+		return nil, err
+	}
+	s := newSummary(uuid, g)
+	return s, s.readMore(store)
+}
+
+// readMore reads the networks, and how the pod ended.
+func (s *Summary) readMore(store *pods.Store) error {
+	if s.State != pods.Running && s.State != pods.Exiting && s.State != pods.Exited {
+		return nil
+	}
+	pod, err := store.Open(s.UUID)
+	if err != nil {
 		return err
 	}
-	s.Started = run.Started
-	if networks {
+	defer pod.Close()
+	if s.cni {
 		net, err := pod.Net()
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

@@ -29,12 +29,13 @@ type AppStatus struct {
 }
 
 // ReadStatus reads one pod.
-func ReadStatus(pod *pods.Pod) (*Status, error) {
+func ReadStatus(store *pods.Store, pod *pods.Pod) (*Status, error) {
 	s := &Status{Status: []AppStatus{}, Ready: pod.Ready()}
-	var err error
-	if s.Summary, err = Summarize(pod); err != nil {
+	summary, err := Summarize(store, pod.UUID)
+	if err != nil {
 		return nil, err
 	}
+	s.Summary = *summary
 	if s.State == pods.Preparing || s.State == pods.Aborted {
 		return s, nil
 	}

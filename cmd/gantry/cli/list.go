@@ -46,7 +46,7 @@ func runList(e *env, o *listOptions) error {
 	if err != nil {
 		return err
 	}
-	list, err := runtime.List(store)
+	list, err := runtime.List(store, isJSON(o.format) || o.fields != "" || o.full)
 	if err != nil {
 		return err
 	}

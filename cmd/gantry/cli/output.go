@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -79,7 +80,9 @@ func printTable[T any](w io.Writer, t *table, columns []column[T], defaults stri
 	if fields == nil {
 		fields = strings.Split(defaults, ",")
 	}
-	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	out := bufio.NewWriter(w) // tabwriter writes cell by cell
+	defer out.Flush()
+	tw := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	if t.legend {
 		fmt.Fprintln(tw, strings.ToUpper(strings.Join(fields, "\t")))
 	}

@@ -74,7 +74,7 @@ func runStatus(ctx context.Context, e *env, o *statusOptions, args []string) err
 	if waited != nil && !errors.Is(waited, context.DeadlineExceeded) {
 		return waited
 	}
-	s, err := runtime.ReadStatus(pod)
+	s, err := runtime.ReadStatus(store, pod)
 	if err != nil {
 		return err
 	}
@@ -206,11 +206,11 @@ func newWaitCommand(e *env) *cobra.Command {
 	addUUIDFile(cmd.Flags(), &uuidFile)
 	oneVar(cmd.Flags(), &timeout, "timeout", "DURATION", "give up after this", parseDuration)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return eachPod(e, args, uuidFile, func(pod *pods.Pod) error {
+		return eachPod(e, args, uuidFile, func(store *pods.Store, pod *pods.Pod) error {
 			if err := waitFor(cmd.Context(), pod, waitFlag{on: true, timeout: timeout}, "over", runtime.Wait); err != nil {
 				return err
 			}
-			s, err := runtime.Summarize(pod)
+			s, err := runtime.Summarize(store, pod.UUID)
 			if err != nil {
 				return err
 			}
@@ -225,7 +225,7 @@ func newWaitCommand(e *env) *cobra.Command {
 }
 
 // eachPod opens the pods one after the other and joins what goes wrong.
-func eachPod(e *env, args []string, uuidFile string, do func(*pods.Pod) error) error {
+func eachPod(e *env, args []string, uuidFile string, do func(*pods.Store, *pods.Pod) error) error {
 	which, err := podArgs(args, uuidFile)
 	if err != nil {
 		return err
@@ -238,7 +238,7 @@ func eachPod(e *env, args []string, uuidFile string, do func(*pods.Pod) error) e
 	for _, w := range which {
 		pod, err := store.Open(w)
 		if err == nil {
-			err = errors.Join(do(pod), pod.Close())
+			err = errors.Join(do(store, pod), pod.Close())
 		}
 		errs = append(errs, err)
 	}

@@ -64,7 +64,7 @@ func newKillCommand(e *env) *cobra.Command {
 	listVar(fs, &apps, "app", "APP", "only this app", appName)
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		number := signalNumber(signal)
-		return eachPod(e, args, uuidFile, func(pod *pods.Pod) error { return runtime.Kill(pod, number, apps) })
+		return eachPod(e, args, uuidFile, func(_ *pods.Store, pod *pods.Pod) error { return runtime.Kill(pod, number, apps) })
 	}
 	return cmd
 }
@@ -91,7 +91,7 @@ func newRmCommand(e *env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return eachPod(e, args, uuidFile, func(pod *pods.Pod) error {
+		return eachPod(e, args, uuidFile, func(_ *pods.Store, pod *pods.Pod) error {
 			err := r.Remove(cmd.Context(), pod, force)
 			if errors.Is(err, runtime.ErrState) && !force {
 				return withHint(err, "gantry stop %s, or rm --force", pod.UUID)
