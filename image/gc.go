@@ -66,6 +66,28 @@ func (s *Store) GC(ctx context.Context, opts GCOptions) (GCReport, error) {
 	return c.report, err
 }
 
+// DropLayers removes those of the given layers that no image has: what a fetch brought in before it failed for good.
+func (s *Store) DropLayers(ctx context.Context, diffIDs []digest.Digest) error {
+	unlock, err := s.lock(ctx, unix.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	c := &collector{Store: s, now: time.Now()}
+	if err = c.load(ctx); err == nil && !c.blind {
+		live := c.liveLayers()
+		for _, d := range diffIDs {
+			if there, _ := exists(s.layerDir(d)); there && !live[d] {
+				err = errors.Join(err, c.discard(s.layerDir(d)))
+			}
+		}
+	}
+	unlock()
+	if err = errors.Join(err, c.emptyTrash()); err != nil {
+		return fmt.Errorf("drop layers: %w", err)
+	}
+	return nil
+}
+
 // collector is one run of GC.
 type collector struct {
 	*Store

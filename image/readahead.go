@@ -4,7 +4,7 @@ import "io"
 
 // Blocks of a readAhead: enough that decompressing never waits for the hash, and few enough for four layers at once.
 const (
-	blockSize  = 512 << 10
+	blockSize  = 256 << 10
 	blockCount = 3
 )
 

@@ -18,16 +18,16 @@ var ErrLimit = errors.New("limit exceeded")
 type Limits struct {
 	// MaxLayerSize in bytes, uncompressed: 1 TiB.
 	MaxLayerSize int64
-	// MaxRatio of uncompressed to compressed bytes, for layers beyond 1 GiB: 200.
-	MaxRatio int64
+	// MaxRatio of uncompressed to compressed bytes, for layers that grow beyond RatioFrom bytes: 200, 1 GiB.
+	MaxRatio, RatioFrom int64
 }
 
 const (
-	defaultMaxLayer = 1 << 40
-	defaultMaxRatio = 200
-	ratioApplies    = 1 << 30
-	zstdMaxWindow   = 128 << 20 // zstd --long=27; a frame may ask for 2 GiB
-	inputBuffer     = 256 << 10
+	defaultMaxLayer  = 1 << 40
+	defaultMaxRatio  = 200
+	defaultRatioFrom = 1 << 30
+	zstdMaxWindow    = 128 << 20 // zstd --long=27; a frame may ask for 2 GiB
+	inputBuffer      = 256 << 10
 )
 
 type compression int
@@ -112,19 +112,21 @@ func decodeFailure(name string, err error) error {
 
 // cap bounds what a layer of size compressed bytes may become.
 func (l Limits) cap(r io.Reader, size int64) io.Reader {
-	maxLayer, maxRatio := l.MaxLayerSize, l.MaxRatio
-	if maxLayer <= 0 {
-		maxLayer = defaultMaxLayer
-	}
-	if maxRatio <= 0 {
-		maxRatio = defaultMaxRatio
-	}
-	byRatio := max(ratioApplies, size*maxRatio)
-	if byRatio < maxLayer {
+	most := orDefault(l.MaxLayerSize, defaultMaxLayer)
+	ratio := orDefault(l.MaxRatio, defaultMaxRatio)
+	byRatio := max(orDefault(l.RatioFrom, defaultRatioFrom), size*ratio)
+	if byRatio < most {
 		return &cappedReader{r: r, left: byRatio, err: fmt.Errorf(
-			"%w: layer grows beyond %d bytes, %d times its compressed size (MaxRatio)", ErrLimit, byRatio, maxRatio)}
+			"%w: layer grows beyond %d bytes, %d times its compressed size (MaxRatio)", ErrLimit, byRatio, ratio)}
 	}
-	return &cappedReader{r: r, left: maxLayer, err: fmt.Errorf("%w: layer grows beyond %d bytes (MaxLayerSize)", ErrLimit, maxLayer)}
+	return &cappedReader{r: r, left: most, err: fmt.Errorf("%w: layer grows beyond %d bytes (MaxLayerSize)", ErrLimit, most)}
+}
+
+func orDefault(n, d int64) int64 {
+	if n <= 0 {
+		return d
+	}
+	return n
 }
 
 // cappedReader fails with err once more than left bytes come.

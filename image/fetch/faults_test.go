@@ -253,7 +253,7 @@ func TestF6Bombs(t *testing.T) {
 		opts  Options
 		want  error
 	}{
-		"ratio":         {newLayer(bytes.Repeat(bomb, 40), nil, types.OCILayer), Options{Limits: Limits{MaxRatio: 10}}, nil},
+		"ratio":         {newLayer(bomb, zeros, types.OCILayer), Options{Limits: Limits{MaxRatio: 10, RatioFrom: 1 << 20}}, ErrLimit},
 		"size, gzip":    {newLayer(bomb, zeros, types.OCILayer), Options{Limits: Limits{MaxLayerSize: 1 << 20}}, ErrLimit},
 		"size, zstd":    {newLayer(zst(t, zeros), zeros, types.OCILayerZStd), Options{Limits: Limits{MaxLayerSize: 1 << 20}}, ErrLimit},
 		"many members":  {newLayer(bytes.Repeat(gz(t, nil), 100_000), []byte("x"), types.OCILayer), Options{}, nil},

@@ -12,6 +12,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -79,7 +81,10 @@ func (c *Client) Fetch(ctx context.Context, ref image.Ref, opts Options) (*image
 		if err != nil {
 			return err
 		}
-		img, err = c.complete(ctx, src, r, ref, from, opts)
+		j := &job{Client: c, src: src, img: r, opts: opts, draft: image.Draft{
+			Manifest: r.doc.raw, Config: r.config, Name: ref.String(), Source: from, Verified: "digest",
+		}}
+		img, err = j.complete(ctx)
 		return err
 	})
 	if err != nil {
@@ -88,18 +93,48 @@ func (c *Client) Fetch(ctx context.Context, ref image.Ref, opts Options) (*image
 	return img, nil
 }
 
+// job is an image that was found, on its way into the store.
+type job struct {
+	*Client
+	src   source
+	img   *resolved
+	opts  Options
+	draft image.Draft
+
+	mu    sync.Mutex
+	fresh []digest.Digest // layers that this job brought in
+}
+
+// complete fetches the layers and commits the image. When that fails for a reason that another try will meet again,
+// the layers that came in so far go; else they are kept for the next try, until GC's grace is over.
+func (j *job) complete(ctx context.Context) (*image.Image, error) {
+	img, err := j.layersAndCommit(ctx)
+	if err == nil || ctx.Err() != nil || passing(err) {
+		return img, err
+	}
+	if drop := j.Store.DropLayers(ctx, j.fresh); drop != nil {
+		err = fmt.Errorf("%w (and %w)", err, drop)
+	}
+	return nil, err
+}
+
+// passing says that err came from the way to the registry, and not from what was fetched or from here.
+func passing(err error) bool {
+	var broken *decodeError
+	return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrStalled) ||
+		(errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &broken))
+}
+
 // maxRounds of fetching layers that a GC took away between two looks.
 const maxRounds = 3
 
-// complete fetches the layers of a resolved image and commits it.
-func (c *Client) complete(ctx context.Context, src source, r *resolved, ref image.Ref, from string, opts Options) (*image.Image, error) {
-	draft := image.Draft{Manifest: r.doc.raw, Config: r.config, Name: ref.String(), Source: from, Verified: "digest"}
+func (j *job) layersAndCommit(ctx context.Context) (*image.Image, error) {
 	for round := 1; ; round++ {
-		if err := c.fetchLayers(ctx, src, r, opts); err != nil {
+		if err := j.fetchLayers(ctx); err != nil {
 			return nil, err
 		}
-		c.event(Event{Status: "committing"})
-		img, err := c.Store.Commit(ctx, draft)
+		j.event(Event{Status: "committing"})
+		img, err := j.Store.Commit(ctx, j.draft)
 		if !errors.Is(err, image.ErrLayersMissing) || round == maxRounds {
 			return img, err
 		}

@@ -26,68 +26,77 @@ type blobLayer struct {
 
 // fetchLayers brings the layers that the store lacks, the largest first, so that none of them is left to run alone at
 // the end. The first error ends all.
-func (c *Client) fetchLayers(ctx context.Context, src source, img *resolved, opts Options) error {
+func (j *job) fetchLayers(ctx context.Context) error {
 	var todo []blobLayer
 	seen := map[digest.Digest]bool{}
-	for i, diffID := range img.diffIDs {
+	for i, diffID := range j.img.diffIDs {
 		if seen[diffID] {
 			continue
 		}
 		seen[diffID] = true
-		todo = append(todo, blobLayer{img.doc.manifest.Layers[i], diffID})
+		todo = append(todo, blobLayer{j.img.doc.manifest.Layers[i], diffID})
 	}
 	slices.SortStableFunc(todo, func(a, b blobLayer) int { return cmp.Compare(b.desc.Size, a.desc.Size) })
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelLayers)
 	for _, l := range todo {
-		group.Go(func() error { return c.fetchLayer(ctx, src, l, opts) })
+		group.Go(func() error { return j.fetchLayer(ctx, l) })
 	}
 	return group.Wait()
 }
 
 // fetchLayer fetches one layer unless the store has it, and its compressed form too if that is to be kept.
-func (c *Client) fetchLayer(ctx context.Context, src source, l blobLayer, opts Options) (err error) {
+func (j *job) fetchLayer(ctx context.Context, l blobLayer) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	t := transfer{desc: l.desc, limits: opts.Limits, fill: discard}
+	t := transfer{desc: l.desc, limits: j.opts.Limits, fill: discard}
 	commit := func() error { return nil }
-	there, err := c.Store.HasLayer(l.diffID)
+	there, err := j.Store.HasLayer(l.diffID)
 	if err != nil {
 		return err
 	}
 	if !there {
-		stage, err := c.Store.StageLayer(ctx, l.diffID)
+		stage, err := j.Store.StageLayer(ctx, l.diffID)
 		if err != nil {
 			return err
 		}
 		if there = stage == nil; !there {
 			defer stage.Abort() //nolint:errcheck // what an abort leaves, GC sweeps; the error to report is the one that led here
-			t.fill, commit = func(tar io.Reader) error { return stage.Fill(tar, opts.Tar) }, stage.Commit
+			t.fill, commit = func(tar io.Reader) error { return stage.Fill(tar, j.opts.Tar) }, stage.Commit
 		}
 	}
-	kept, err := c.kept(l, opts)
+	kept, err := j.kept(l)
 	if err != nil || (there && kept) {
-		c.event(Event{Digest: l.desc.Digest, Status: "exists", Total: l.desc.Size})
+		j.event(Event{Digest: l.desc.Digest, Status: "exists", Total: l.desc.Size})
 		return err
 	}
 	t.keep = !kept
-	if err := c.download(ctx, src, t); err != nil {
+	if err := j.download(ctx, t); err != nil {
 		return fmt.Errorf("layer %s: %w", l.desc.Digest, err)
 	}
 	if err := commit(); err != nil {
 		return err
 	}
-	c.event(Event{Digest: l.desc.Digest, Status: "done", Done: l.desc.Size, Total: l.desc.Size})
+	if !there {
+		j.brought(l.diffID)
+	}
+	j.event(Event{Digest: l.desc.Digest, Status: "done", Done: l.desc.Size, Total: l.desc.Size})
 	return nil
 }
 
 // kept says whether nothing has to be done to keep the compressed layer.
-func (c *Client) kept(l blobLayer, opts Options) (bool, error) {
-	if !opts.KeepBlobs {
+func (j *job) kept(l blobLayer) (bool, error) {
+	if !j.opts.KeepBlobs {
 		return true, nil
 	}
-	return c.Store.HasBlob(l.desc.Digest)
+	return j.Store.HasBlob(l.desc.Digest)
+}
+
+func (j *job) brought(diffID digest.Digest) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.fresh = append(j.fresh, diffID)
 }
 
 func discard(tar io.Reader) error {
@@ -104,19 +113,19 @@ type transfer struct {
 }
 
 // download passes a layer, in one go, through: source, digest and size check, decompression, fill.
-func (c *Client) download(ctx context.Context, src source, t transfer) error {
+func (j *job) download(ctx context.Context, t transfer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // lets a goroutine go that still reads after an error
-	body, err := src.blob(ctx, t.desc)
+	body, err := j.src.blob(ctx, t.desc)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	compressed := c.counted(body, t.desc)
+	compressed := j.counted(body, t.desc)
 	if !t.keep {
 		return t.unpack(compressed)
 	}
-	blob, err := c.Store.StageBlob(t.desc.Digest)
+	blob, err := j.Store.StageBlob(t.desc.Digest)
 	if err != nil {
 		return err
 	}

@@ -208,3 +208,26 @@ func TestDistribution(t *testing.T) {
 		t.Errorf("unknown image: %v", err)
 	}
 }
+
+// TestFailureLeavesNoLayers: a good layer beside a bad one does not stay when the image cannot come.
+func TestFailureLeavesNoLayers(t *testing.T) {
+	reg, c := newRegistry(t), newClient(t)
+	plain := tarOf(t, "b", "b")
+	ref := reg.push(t, "app:v1", newImage(t, gzLayer(t, "a", numbered(1<<20)), newLayer(gz(t, plain), tarOf(t, "b", "c"), types.OCILayer)))
+	shared := reg.push(t, "other:v1", newImage(t, gzLayer(t, "a", numbered(1<<20))))
+	for _, withOther := range []bool{false, true} {
+		want := 0
+		if withOther { // an image that has the good layer keeps it
+			if _, err := c.Fetch(t.Context(), shared, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			want = 1
+		}
+		if _, err := c.Fetch(t.Context(), ref, Options{}); err == nil {
+			t.Fatal("fetched")
+		}
+		if layers, _ := filepath.Glob(filepath.Join(c.Store.Dir(), "layers", "*")); len(layers) != want {
+			t.Errorf("layers left: %v", layers)
+		}
+	}
+}

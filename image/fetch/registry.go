@@ -50,7 +50,8 @@ func dial(ctx context.Context, e endpoint, ref image.Ref, auth authn.Authenticat
 	if err != nil {
 		return nil, fmt.Errorf("registry %q: %w", e.host, err)
 	}
-	rt, err := transport.NewWithContext(ctx, reg, auth, &retrier{g, p.backoff}, []string{reg.Repo(e.repository).Scope(transport.PullScope)})
+	rt, err := transport.NewWithContext(ctx, reg, auth, transport.NewUserAgent(&retrier{g, p.backoff}, "gantry"),
+		[]string{reg.Repo(e.repository).Scope(transport.PullScope)})
 	if err != nil {
 		g.http.CloseIdleConnections()
 		return nil, explain(e, err)
