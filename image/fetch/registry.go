@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -122,9 +123,12 @@ func (r *repository) blob(ctx context.Context, desc ocispec.Descriptor) (io.Read
 func explain(e endpoint, err error) error {
 	var status *transport.Error
 	var dns *net.DNSError
+	var certificate *tls.CertificateVerificationError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &certificate): // also where plain http was tried beside it, on loopback
+		return fmt.Errorf("%w: %s: certificate: %s", ErrUnreachable, e.host, oneLine(certificate.Err.Error()))
 	case errors.As(err, &status):
 		return explainStatus(e, status)
 	case errors.Is(err, errForbidden), errors.Is(err, ErrLimit), errors.Is(err, context.Canceled):
