@@ -17,9 +17,8 @@ import (
 // host, below RunDir, if nobody has yet; call it in the host's mount namespace. It is idempotent and needs a Hold
 // around it and whatever makes GC see the use. It marks the image as used now.
 func (s *Store) Lower(ctx context.Context, img *Image) ([]string, error) {
-	now := time.Now()
-	if err := os.Chtimes(s.recordPath(img.ID), now, now); err != nil {
-		return nil, fmt.Errorf("use image %s: %w", img.ID, err)
+	if err := s.markUsed(img); err != nil {
+		return nil, err
 	}
 	point, err := s.mountPoint(img.ChainID)
 	if err != nil {
@@ -42,6 +41,20 @@ func (s *Store) Lower(ctx context.Context, img *Image) ([]string, error) {
 		return nil, fmt.Errorf("mount image %s: %w", img.ID, err)
 	}
 	return []string{point}, nil
+}
+
+// usedEvery is how exact LastUsed is: a journalled write at every run could have to wait for somebody's fsync.
+const usedEvery = time.Minute
+
+func (s *Store) markUsed(img *Image) error {
+	now := time.Now()
+	if since := now.Sub(img.LastUsed); since >= 0 && since < usedEvery {
+		return nil
+	}
+	if err := os.Chtimes(s.recordPath(img.ID), now, now); err != nil {
+		return fmt.Errorf("use image %s: %w", img.ID, err)
+	}
+	return nil
 }
 
 // mountPoint of an image: named by the store's real path too, because every store of a host mounts in one place.

@@ -131,7 +131,9 @@ func explain(e endpoint, err error) error {
 		return fmt.Errorf("%w: %s: certificate: %s", ErrUnreachable, e.host, oneLine(certificate.Err.Error()))
 	case errors.As(err, &status):
 		return explainStatus(e, status)
-	case errors.Is(err, errForbidden), errors.Is(err, ErrLimit), errors.Is(err, context.Canceled):
+	case errors.Is(err, errForbidden):
+		return fmt.Errorf("%w: %s: %w", ErrUnreachable, e.host, err)
+	case errors.Is(err, ErrLimit), errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w: %s: connection refused", ErrUnreachable, e.host)
