@@ -123,8 +123,12 @@ func checkUnmounting(t *testing.T, s *Store, img *Image) {
 
 func TestLowerMarksUse(t *testing.T) {
 	s := newStore(t, Dir)
-	img := addImage(t, s, "docker.io/library/app:latest", tarOf(t, "a", "a"))
+	addImage(t, s, "docker.io/library/app:latest", tarOf(t, "a", "a"))
 	age(t, s, time.Hour)
+	img, err := s.Get(t.Context(), mustRef(t, "app"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	lower, err := s.Lower(t.Context(), img)
 	if err != nil {
 		t.Fatal(err)
