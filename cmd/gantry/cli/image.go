@@ -27,8 +27,8 @@ func newImageCommand(e *env) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newImageListCommand(e), newImageInspectCommand(e), newImageCatManifestCommand(e), newImageRmCommand(e), newImageGCCommand(e))
-	for _, name := range []string{"verify", "export", "extract", "render", "import"} {
+	cmd.AddCommand(newImageListCommand(e), newImageInspectCommand(e), newImageCatManifestCommand(e), newImageRmCommand(e), newImageGCCommand(e), newImageVerifyCommand(e), newImageExportCommand(e))
+	for _, name := range []string{"extract", "render", "import"} {
 		cmd.AddCommand(newNotYetCommand(name))
 	}
 	return cmd

@@ -25,7 +25,7 @@ func Main(args []string, stdin, stdout, stderr *os.File) (code int) {
 		}
 	}()
 	debug.SetGCPercent(400) // over before a collection would pay; a fetch keeps little
-	unix.Umask(0o022) // of everything that is made without saying how, here and in the programs that follow
+	unix.Umask(0o022)       // of everything that is made without saying how, here and in the programs that follow
 	if err := runtime.CloseForeign(); err != nil {
 		return report(stderr, e.logFormat, "", err)
 	}
