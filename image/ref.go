@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -62,11 +61,6 @@ const (
 	maxNameBytes = 1024
 )
 
-var (
-	idPattern  = regexp.MustCompile(`^(sha256):([0-9a-f]{1,64})$|^(sha512)-([0-9a-f]{1,128})$`)
-	tagPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
-)
-
 // ParseRef parses every form of reference. It does no I/O but asking for the working directory when a path is
 // relative. Errors are ErrBadRef.
 func ParseRef(s string) (Ref, error) {
@@ -84,8 +78,8 @@ func parse(s string) (Ref, error) {
 	if i := strings.IndexFunc(s, unprintable); i >= 0 {
 		return Ref{}, fmt.Errorf("%w: unprintable character at byte %d", ErrBadRef, i)
 	}
-	if m := idPattern.FindStringSubmatch(s); m != nil {
-		return parseID(m[1]+m[3], m[2]+m[4])
+	if ref, ok, err := parseID(s); ok {
+		return ref, err
 	}
 	scheme, rest, ok := strings.Cut(s, ":")
 	if !ok {
@@ -117,11 +111,22 @@ func parse(s string) (Ref, error) {
 	return parseRegistry(s)
 }
 
-func parseID(algorithm, prefix string) (Ref, error) {
-	if len(prefix) < minIDPrefix {
-		return Ref{}, fmt.Errorf("%w: an image ID needs %d digits or more", ErrBadRef, minIDPrefix)
+// parseID knows sha256:PREFIX and, from appc, sha512-PREFIX. ok is false for what is neither: an image may be called
+// sha256 and its tag may be anything but such a number.
+func parseID(s string) (ref Ref, ok bool, err error) {
+	prefix, ok := strings.CutPrefix(s, "sha256:")
+	ref, most := Ref{Kind: ID, Algorithm: "sha256", Prefix: prefix}, 64
+	if !ok {
+		prefix, ok = strings.CutPrefix(s, "sha512-")
+		ref, most = Ref{Kind: ID, Algorithm: "sha512", Prefix: prefix}, 128
 	}
-	return Ref{Kind: ID, Algorithm: algorithm, Prefix: prefix}, nil
+	if !ok || prefix == "" || len(prefix) > most || strings.Trim(prefix, hexDigits) != "" {
+		return Ref{}, false, nil
+	}
+	if len(prefix) < minIDPrefix {
+		return Ref{}, true, fmt.Errorf("%w: an image ID needs %d digits or more", ErrBadRef, minIDPrefix)
+	}
+	return ref, true, nil
 }
 
 // parseLocal splits PATH[:tag] at the first colon, as skopeo does: an image's own name may hold colons, its path not.

@@ -2,7 +2,6 @@ package image
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -11,14 +10,6 @@ import (
 
 // dockerHub is how people write the registry that the library calls index.docker.io.
 const dockerHub = "docker.io"
-
-// repositoryPattern is the distribution spec's <name>; it also keeps "..", empty components and escapes out of URLs.
-var repositoryPattern = regexp.MustCompile(
-	`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
-
-// hostPattern: a DNS name, an IPv4 address or an IPv6 one in brackets, and a port.
-var hostPattern = regexp.MustCompile(
-	`^(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?$`)
 
 // parseRegistry parses docker's short and long names. The library decides what is a host and what the defaults are;
 // we decide what is allowed, because names become URLs, file names and the prefixes of trust rules.
@@ -42,13 +33,13 @@ func parseRegistry(s string) (Ref, error) {
 
 func (r Ref) checkRegistry() error {
 	switch {
-	case len(r.Registry) > 255 || !hostPattern.MatchString(r.Registry):
+	case len(r.Registry) > 255 || !isHost(r.Registry):
 		return fmt.Errorf("%w: bad registry host %q", ErrBadRef, r.Registry)
-	case len(r.Repository) > 255 || !repositoryPattern.MatchString(r.Repository):
+	case len(r.Repository) > 255 || !isRepository(r.Repository):
 		return fmt.Errorf("%w: bad repository %q", ErrBadRef, r.Repository)
 	case r.Digest != "" && CheckDigest(r.Digest) != nil:
 		return fmt.Errorf("%w: bad digest %q", ErrBadRef, r.Digest)
-	case r.Digest == "" && !tagPattern.MatchString(r.Tag):
+	case r.Digest == "" && !isTag(r.Tag):
 		return fmt.Errorf("%w: bad tag %q", ErrBadRef, r.Tag)
 	}
 	return nil
