@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/network/conf"
@@ -84,9 +85,8 @@ func appName(ref image.Ref) string {
 	s := ref.Repository
 	switch {
 	case s != "":
-	case ref.Tag != "": // of a layout or an archive: what is in there
-		s = strings.TrimSuffix(strings.SplitN(path.Base(ref.Tag), "@", 2)[0], ":latest")
-		s, _, _ = strings.Cut(s, ":")
+	case namesProgram(ref.Tag): // of a layout or an archive: what is in there
+		s, _, _ = strings.Cut(strings.SplitN(path.Base(ref.Tag), "@", 2)[0], ":")
 	case ref.Path != "":
 		s = strings.TrimSuffix(path.Base(ref.Path), path.Ext(ref.Path))
 	default:
@@ -103,6 +103,11 @@ func appName(ref image.Ref) string {
 	}, path.Base(s))
 	clean = strings.Trim(clean, "-_")
 	return clean[:min(len(clean), 63)]
+}
+
+// namesProgram tells "redis" and "example.com/redis:7" from "latest", "1" and "v1.27-alpine".
+func namesProgram(tag string) bool {
+	return tag != "" && tag != "latest" && strings.IndexFunc(strings.TrimPrefix(tag, "v"), unicode.IsDigit) != 0
 }
 
 // unusedVolumes are those that no app mounts. One called volume-PATH is for an image that declares PATH.

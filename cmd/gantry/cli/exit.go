@@ -103,7 +103,8 @@ func report(w io.Writer, format, verb string, err error) int {
 	if errors.As(err, &code) {
 		return int(code)
 	}
-	message, hint := oneLine(err.Error()), oneLine(hintOf(err))
+	message := strings.TrimPrefix(oneLine(err.Error()), verb+" ") // what fails to fetch says so itself
+	hint := oneLine(hintOf(err))
 	if format == "json" {
 		line, _ := json.Marshal(struct { // of strings: cannot fail
 			Level   string `json:"level"`
