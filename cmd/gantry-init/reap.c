@@ -121,7 +121,11 @@ void reap(char **argv)
 	SYS1(__NR_close, SIGNALS);
 	if ((err = SYS4(__NR_signalfd4, -1, &child, sizeof(child), 0)) != SIGNALS)
 		finish(ready, "signalfd", err < 0 ? err : -EBADF);
+	if (ready > SIGNALS + 1)
+		SYS3(__NR_close_range, SIGNALS + 1, ready - 1, 0);
+	SYS3(__NR_close_range, (ready < 0 ? SIGNALS : ready) + 1, ~0u, 0);
 	finish(ready, "", 0);
-	SYS3(__NR_close_range, SIGNALS + 1, ~0u, 0);
+	if (ready >= 0)
+		SYS1(__NR_close, ready);
 	watch();
 }

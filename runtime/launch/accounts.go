@@ -27,19 +27,20 @@ const maxID = 1<<32 - 2
 // same for stage0, but brings the image specification along, which costs every start a quarter of a millisecond.)
 func lookUp(who string, root *os.File) (specs.User, string, error) {
 	name, group, _ := strings.Cut(who, ":")
-	found, home := specs.User{}, "/"
 	uid, err := number(name)
-	accounts, readErr := readAccounts(root, name, uid, err == nil)
-	if readErr != nil {
-		return found, "", readErr
+	if err != nil && !errors.Is(err, errNoNumber) {
+		return specs.User{}, "", fmt.Errorf("user %q: %w", name, err)
 	}
-	switch {
-	case len(accounts) > 0:
+	isNumber := err == nil
+	accounts, err := readAccounts(root, name, uid, isNumber)
+	if err != nil {
+		return specs.User{}, "", err
+	}
+	found, home := specs.User{UID: uid}, "/"
+	if len(accounts) > 0 {
 		found.UID, found.GID, home = uint32(accounts[0].Uid), uint32(accounts[0].Gid), accounts[0].Home
-	case err == nil:
-		found.UID = uid
-	default:
-		return found, "", fmt.Errorf("user %q: %w", name, err)
+	} else if !isNumber {
+		return specs.User{}, "", fmt.Errorf("user %q: %w", name, errNoNumber)
 	}
 	groups, err := readGroups(root)
 	if err != nil {
@@ -57,10 +58,13 @@ func lookUp(who string, root *os.File) (specs.User, string, error) {
 	return found, home, nil
 }
 
-// number parses a user or group number. Of what is none, the error says that a name was not found.
+// errNoNumber is for a name that was looked up, and not found.
+var errNoNumber = errors.New("no such user or group in the app")
+
+// number parses a user or group number; errNoNumber says that s does not look like one.
 func number(s string) (uint32, error) {
 	if s == "" || strings.Trim(strings.TrimLeft(s, "+-"), "0123456789") != "" {
-		return 0, errors.New("no such user or group in the app")
+		return 0, errNoNumber
 	}
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil || n > maxID {
@@ -96,6 +100,9 @@ func findGroup(name string, groups []user.Group) (uint32, error) {
 	gid, err := number(name)
 	if err == nil {
 		return gid, nil
+	}
+	if !errors.Is(err, errNoNumber) {
+		return 0, fmt.Errorf("group %q: %w", name, err)
 	}
 	for _, g := range groups {
 		if g.Name == name && g.Gid >= 0 && g.Gid <= maxID {

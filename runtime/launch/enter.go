@@ -2,6 +2,7 @@ package launch
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -43,8 +44,10 @@ var forwarded = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM
 // Enter runs a command inside a running app and returns its exit code, 128+N where signal N ended it. With an error, the
 // command did not run, and the code says what to exit with.
 func Enter(o EnterOptions) (int, error) {
-	go wakeCgroups()
-	code, err := enter(o)
+	ctx, started := context.WithCancel(context.Background())
+	defer started()
+	go wakeCgroups(ctx)
+	code, err := enter(o, started)
 	var failed *execError
 	if errors.As(err, &failed) {
 		return failed.code, err
@@ -55,7 +58,8 @@ func Enter(o EnterOptions) (int, error) {
 	return code, nil
 }
 
-func enter(o EnterOptions) (int, error) {
+// enter calls started when the command runs.
+func enter(o EnterOptions, started func()) (int, error) {
 	container, err := loadRunning(o.StateDir, o.App)
 	if err != nil {
 		return 0, err
@@ -93,7 +97,7 @@ func enter(o EnterOptions) (int, error) {
 	}
 	unix.Umask(umask)
 	if o.TTY {
-		return runOnTerminal(container, process, last)
+		return runOnTerminal(container, process, last, started)
 	}
 	process.Stdin, process.Stdout, process.Stderr = os.Stdin, os.Stdout, os.Stderr
 	signals := make(chan os.Signal, 16)
@@ -102,6 +106,7 @@ func enter(o EnterOptions) (int, error) {
 	if err := startIn(container, process, last); err != nil {
 		return 0, err
 	}
+	started()
 	go forward(process, signals)
 	return waitFor(process)
 }
@@ -177,6 +182,9 @@ func (o EnterOptions) filter(spec *specs.Spec, container *libcontainer.Container
 // startIn returns nil when the command's own program runs.
 func startIn(container *libcontainer.Container, process *libcontainer.Process, last *lastStep) error {
 	if err := container.Start(process); err != nil {
+		if status, statusErr := container.Status(); statusErr == nil && status != libcontainer.Running {
+			return ErrNotRunning // any more: that says it better than the namespace that could not be joined
+		}
 		return err
 	}
 	err := last.wait()

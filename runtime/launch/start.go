@@ -2,6 +2,7 @@ package launch
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,7 +22,9 @@ var ErrSupervisorGone = errors.New("the supervisor is gone")
 // request at all is no error either. When the other end of control is closed before the last answer, Start kills
 // what it has started.
 func Start(control *os.File) error {
-	go wakeCgroups()
+	ctx, started := context.WithCancel(context.Background())
+	defer started()
+	go wakeCgroups(ctx)
 	go warmUp()
 	if err := os.Setenv("GOMAXPROCS", "1"); err != nil { // of libcontainer's second stage, which wants no more anyway
 		return err

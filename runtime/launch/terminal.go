@@ -19,7 +19,7 @@ const drainTime = time.Second
 //
 //	caller's terminal, raw ──▶ stdin ──▶ master │ slave ──▶ command's 0, 1, 2
 //	                          stdout ◀── master │
-func runOnTerminal(container *libcontainer.Container, process *libcontainer.Process, last *lastStep) (int, error) {
+func runOnTerminal(container *libcontainer.Container, process *libcontainer.Process, last *lastStep, started func()) (int, error) {
 	console, err := newConsole(process)
 	if err != nil {
 		return 0, err
@@ -37,6 +37,7 @@ func runOnTerminal(container *libcontainer.Container, process *libcontainer.Proc
 	if err := startIn(container, process, last); err != nil {
 		return 0, err
 	}
+	started()
 	master, err := console.receive()
 	if err != nil {
 		return 0, err

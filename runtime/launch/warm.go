@@ -1,10 +1,12 @@
 package launch
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/cgroups/fs2"
@@ -26,13 +28,37 @@ func warmUp() {
 	seccomp.Version()
 }
 
-// wakeCgroups moves this process to the cgroup where it is. That changes nothing, but the first move after a while has to
-// wait for an RCU grace period, some 10 ms, before the kernel may stop forks for a moment (cgroup_threadgroup_rwsem); those
-// that follow soon after do not. So this is done aside, and early: libcontainer's moves are then the following ones.
-func wakeCgroups() {
+// wakeInterval is less than a grace period; for wakeTimes intervals a request may keep us waiting before it pays itself.
+const (
+	wakeInterval = 3 * time.Millisecond
+	wakeTimes    = 100
+)
+
+// wakeCgroups moves this process to the cgroup where it is, again and again until ctx is done. That changes nothing, but
+// the first move after a while has to wait for an RCU grace period, some 10 ms, before the kernel may stop forks for a
+// moment (cgroup_threadgroup_rwsem); those that follow soon after do not. So this is done aside, and early: libcontainer's
+// moves are then the following ones. It is as well to have it fail: a start is slower without, not worse.
+func wakeCgroups(ctx context.Context) {
 	dir, err := ownCgroup()
-	if err == nil {
-		_ = os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0) // slower without, not worse
+	if err != nil {
+		return
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "cgroup.procs"), os.O_WRONLY, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	ticker := time.NewTicker(wakeInterval)
+	defer ticker.Stop()
+	for range wakeTimes {
+		if _, err := f.WriteString("0"); err != nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
 	}
 }
 

@@ -1,0 +1,73 @@
+package launch_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestReaper: PID 1 of a pod is worth nothing to who gets hold of it, and costs next to nothing.
+func TestReaper(t *testing.T) {
+	p := newPod(t)
+	pid := p.reaper.Process.Pid
+	read := func(name string) string {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
+		p.must(err)
+		return string(data)
+	}
+	status := read("status")
+	for _, want := range []string{"CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "NSpid:\t"} {
+		if !strings.Contains(status, want) {
+			t.Errorf("no %q in its status", want)
+		}
+	}
+	if env := read("environ"); env != "" {
+		t.Errorf("it has an environment: %q", env)
+	}
+	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	for deadline := time.Now().Add(time.Second); len(fds) > 2 && time.Now().Before(deadline); { // it may still be about to close ready
+		fds, err = os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	}
+	if err != nil || len(fds) != 2 {
+		t.Errorf("it has %d descriptors (%v)", len(fds), err)
+	}
+	var pss int
+	for line := range strings.Lines(read("smaps_rollup")) {
+		_, _ = fmt.Sscanf(line, "Pss: %d kB", &pss)
+	}
+	if pss > 60 {
+		t.Errorf("it takes %d kB", pss)
+	}
+	// An orphan in the pod is the reaper's, and collected; the reaper's own program is out of reach.
+	code, out := p.run(nil, "sh", "-c", "(sh -c 'sleep 0.05; grep PPid /proc/self/status; kill -9 $$' &); sleep 0.1; sleep 0.1; "+
+		"ls /proc/1/exe 2>&1 | grep -c .; ls -l /proc/1/exe 2>&1; kill -9 1; echo alive")
+	if code != 0 || !strings.Contains(out, "PPid:\t") || !strings.Contains(out, "ermission denied") || !strings.HasSuffix(out, "alive\n") {
+		t.Errorf("got exit code %d and %q", code, out)
+	}
+	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(time.Millisecond) {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+		if err == nil && len(data) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("the reaper keeps %q (%v)", data, err)
+			break
+		}
+	}
+}
+
+// TestReaperRefuses: a reaper that cannot watch its supervisor does not run.
+func TestReaperRefuses(t *testing.T) {
+	bin, err := binaries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"reap"}, {"reap", "--supervisor-fd=99"}, {"reap", "--nonsense"}, {"nonsense"}, {}} {
+		if out, err := exec.Command(bin+"/gantry-init", args...).CombinedOutput(); err == nil || len(out) == 0 {
+			t.Errorf("%q: %v, %q", args, err, out)
+		}
+	}
+}
