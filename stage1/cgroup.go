@@ -45,7 +45,12 @@ func findCgroup(uuid string) (*podCgroup, error) {
 		if len(f) != 3 {
 			return nil, fmt.Errorf("read /proc/self/cgroup: unexpected line %q", line)
 		}
-		if m, ok := mounts[f[1]]; ok {
+		m, ok := mounts[f[1]]
+		switch {
+		case ok && f[1] == "":
+			// libcontainer makes the one in a hybrid host's cgroup2, which has no controllers, at its top.
+			cg.dirs = append(cg.dirs, filepath.Join(m, name))
+		case ok:
 			cg.dirs = append(cg.dirs, filepath.Join(m, f[2], name))
 		}
 	}
