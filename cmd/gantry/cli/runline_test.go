@@ -161,7 +161,7 @@ func TestRunLineErrors(t *testing.T) {
 		{"sysctl by path", "a --sysctl=net/../kernel/core_pattern=x", "want NAME=VALUE, NAME with dots"},
 		{"syscall typo", "a --seccomp=mode=remove,ptrase", `unknown system call "ptrase"`},
 		{"profile missing", "a --seccomp=" + profile, "no such file"},
-		{"detached terminal", "-d -i a", "--interactive: one app in the foreground"},
+		{"detached terminal", "-d -i a", "--interactive and --tty are for one app in the foreground"},
 		{"bad image", "UPPER/x", "parse image reference"},
 		{"restart", "a --restart=always", "--restart: not supported yet"},
 		{"user namespace", "--private-users a", "--private-users: not supported yet"},
