@@ -66,24 +66,28 @@ func (s *Store) GC(ctx context.Context, opts GCOptions) (GCReport, error) {
 	return c.report, err
 }
 
-// DropLayers removes those of the given layers that no image has: what a fetch brought in before it failed for good.
-func (s *Store) DropLayers(ctx context.Context, diffIDs []digest.Digest) error {
+// Discard removes what of a draft is in the store after its Commit, or a fetch before it, failed for good: of the
+// layers those given, tree and documents, each unless another image has it too. If the image is in the store after
+// all, maybe by another name, it removes nothing.
+func (s *Store) Discard(ctx context.Context, d Draft, diffIDs []digest.Digest) error {
+	rec, err := d.record()
+	if err != nil {
+		return err
+	}
 	unlock, err := s.lock(ctx, unix.LOCK_EX)
 	if err != nil {
 		return err
 	}
-	c := &collector{Store: s, now: time.Now()}
-	if err = c.load(ctx); err == nil && !c.blind {
-		live := c.liveLayers()
-		for _, d := range diffIDs {
-			if there, _ := exists(s.layerDir(d)); there && !live[d] {
-				err = errors.Join(err, c.discard(s.layerDir(d)))
-			}
-		}
+	c := &collector{Store: s, opts: GCOptions{Images: []string{rec.ID.String()}}, now: time.Now()}
+	err = c.load(ctx)
+	known := slices.ContainsFunc(c.images, func(img *Image) bool { return img.ID == rec.ID })
+	if err == nil && !c.blind && !known {
+		c.gone = []*Image{{ID: rec.ID, ChainID: rec.ChainID, DiffIDs: diffIDs, Manifest: rec.Manifest}}
+		err = errors.Join(c.dropTrees(), c.dropLayers(), c.dropBlobs())
 	}
 	unlock()
 	if err = errors.Join(err, c.emptyTrash()); err != nil {
-		return fmt.Errorf("drop layers: %w", err)
+		return fmt.Errorf("discard image %s: %w", rec.ID, err)
 	}
 	return nil
 }

@@ -106,13 +106,13 @@ type job struct {
 }
 
 // complete fetches the layers and commits the image. When that fails for a reason that another try will meet again,
-// the layers that came in so far go; else they are kept for the next try, until GC's grace is over.
+// what came in so far goes; else layers are kept for the next try, until GC's grace is over.
 func (j *job) complete(ctx context.Context) (*image.Image, error) {
 	img, err := j.layersAndCommit(ctx)
 	if err == nil || ctx.Err() != nil || passing(err) {
 		return img, err
 	}
-	if drop := j.Store.DropLayers(ctx, j.fresh); drop != nil {
+	if drop := j.Store.Discard(ctx, j.draft, j.fresh); drop != nil {
 		err = fmt.Errorf("%w (and %w)", err, drop)
 	}
 	return nil, err
