@@ -26,6 +26,7 @@ type env struct {
 
 	dir, systemConfig, localConfig, userConfig string
 	insecure                                   insecure
+	warned                                     []string
 	debug                                      bool
 	logFormat                                  string
 	backend                                    string
@@ -92,7 +93,7 @@ func (e *env) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&e.backend, "store", "auto", "how trees of images are kept: auto, erofs or dir")
 }
 
-// check finishes the global flags, once, before any verb runs.
+// check finishes the global flags, before any verb runs.
 func (e *env) check() error {
 	if e.logFormat != "text" && e.logFormat != "json" {
 		format := e.logFormat
@@ -110,7 +111,10 @@ func (e *env) check() error {
 		}
 	}
 	for _, w := range e.insecure.warnings() {
-		e.warn("%s", w)
+		if !slices.Contains(e.warned, w) { // run checks twice: global flags may stand on either side of the verb
+			e.warn("%s", w)
+			e.warned = append(e.warned, w)
+		}
 	}
 	return nil
 }

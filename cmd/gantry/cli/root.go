@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -10,20 +12,30 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/runtime"
 )
 
 // Main runs one command line and returns the exit code.
-func Main(args []string, stdin, stdout, stderr *os.File) (code int) {
-	e := &env{stdin: stdin, stdout: stdout, stderr: stderr, insecure: insecure{}, logFormat: "text"}
+func Main(args []string, stdin, stdout, stderr *os.File) int {
+	return guard(stderr, func() int { return execute(args, stdin, stdout, stderr) })
+}
+
+// guard makes of a panic an error like others: Go would exit with 2, which is an app's code.
+func guard(stderr io.Writer, run func() int) (code int) {
 	defer func() {
-		if p := recover(); p != nil { // Go would exit with 2, which is an app's code
+		if p := recover(); p != nil {
 			fmt.Fprintf(stderr, "gantry: internal error: %s: please report this with the command line and the trace below\n%s", quoteControl(fmt.Sprint(p)), debug.Stack())
 			code = exitGantry
 		}
 	}()
+	return run()
+}
+
+func execute(args []string, stdin, stdout, stderr *os.File) int {
+	e := &env{stdin: stdin, stdout: stdout, stderr: stderr, insecure: insecure{}, logFormat: "text"}
 	debug.SetGCPercent(400) // over before a collection would pay; a fetch keeps little
 	unix.Umask(0o022)       // of everything that is made without saying how, here and in the programs that follow
 	if err := runtime.CloseForeign(); err != nil {
@@ -39,7 +51,19 @@ func Main(args []string, stdin, stdout, stderr *os.File) (code int) {
 	if err == nil {
 		return 0
 	}
-	return report(stderr, e.logFormat, verbOf(cmd), err)
+	return report(stderr, e.logFormat, verbOf(cmd), globalFlagError(err))
+}
+
+// globalFlagError recognises what pflag says of flags before the verb: cobra asks the root's flag error function only for those
+// after it.
+func globalFlagError(err error) error {
+	var invalid *pflag.InvalidValueError
+	var unknown *pflag.NotExistError
+	var missing *pflag.ValueRequiredError
+	if errors.As(err, &invalid) || errors.As(err, &unknown) || errors.As(err, &missing) {
+		return usageError{flagError(err, "")}
+	}
+	return err
 }
 
 // wanted leaves out the signals that our caller ignores: under nohup, and under a shell's &, they stay ignored, here and in
