@@ -75,11 +75,11 @@ func (j *job) fetchLayer(ctx context.Context, l blobLayer) error {
 	if err := j.download(ctx, t); err != nil {
 		return fmt.Errorf("layer %s: %w", l.desc.Digest, err)
 	}
+	if !there {
+		j.brought(l.diffID) // also if its last sync fails: then it must not stay
+	}
 	if err := commit(); err != nil {
 		return err
-	}
-	if !there {
-		j.brought(l.diffID)
 	}
 	j.event(Event{Digest: l.desc.Digest, Status: "done", Done: l.desc.Size, Total: l.desc.Size})
 	return nil
