@@ -104,3 +104,21 @@ func TestPodSysctls(t *testing.T) {
 		t.Error("no error for a namespace that is not there")
 	}
 }
+
+func TestHostWithoutIPv6(t *testing.T) {
+	h := lab(t)
+	if err := writeSysctl("ipv6/conf/all/disable_ipv6", "1"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := writeSysctl("ipv6/conf/all/disable_ipv6", "0"); err != nil {
+			t.Error(err)
+		}
+	})
+	p := start(t, h, attachment(t, "pod-a", "default", "8080:80"))
+	if len(p.res.IPs) != 1 || !p.ip4().IsValid() {
+		t.Errorf("addresses %v, want one of IPv4", p.res.IPs)
+	}
+	serve(t, p, ":80")
+	reaches(t, onHost{}, "127.0.0.1:8080", "172.16.28.1")
+}

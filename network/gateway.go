@@ -14,6 +14,9 @@ func (v *veth) onLo(e vethAddr) bool { return v.sharedGateway && e.gateway.Is6()
 
 // dropGateways takes the addresses off lo that onLo has put there; for when the network has no other pod.
 func (c *call) dropGateways() error {
+	if !hasIPv6() {
+		return nil
+	}
 	_, lc, err := readLeasesConf(c.stdin)
 	if err != nil {
 		return err
@@ -37,7 +40,7 @@ func (c *call) dropGateways() error {
 				continue
 			}
 			err := nl.AddrDel(lo, newAddr(hostPrefix(r.Gateway), 0))
-			if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && hasIPv6() {
+			if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 				return fmt.Errorf("delete address %s: %w", r.Gateway, err)
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -265,8 +264,8 @@ func deleteLink(name string) error {
 	return nil
 }
 
-// hasIPv6 says whether the kernel has IPv6 at all (it can be booted without).
+// hasIPv6 says whether the host has IPv6: the kernel may be booted without, or an administrator may have disabled it.
 func hasIPv6() bool {
-	_, err := os.Stat("/proc/sys/net/ipv6")
-	return !errors.Is(err, fs.ErrNotExist)
+	disabled, err := readSysctl("ipv6/conf/lo/disable_ipv6")
+	return err == nil && disabled == "0"
 }
