@@ -18,30 +18,50 @@ type usedImage struct {
 // holdImages gets the image of every app, fetching what is missing, and makes their trees available. Until release is called, gc
 // takes none of them away.
 func (r *Runtime) holdImages(ctx context.Context, req *Request) (images []*usedImage, release func(), err error) {
-	if err := r.fetchImages(ctx, req); err != nil {
+	var refs []image.Ref
+	seen := map[image.Ref]bool{}
+	for _, app := range req.Apps {
+		if !seen[app.Image] {
+			seen[app.Image] = true
+			refs = append(refs, app.Image)
+		}
+	}
+	if req.Pull == PullUpdate {
+		if err := r.fetchImages(ctx, refs, req.Pull); err != nil {
+			return nil, nil, err
+		}
+	}
+	used, release, err := r.holdStored(ctx, refs)
+	if errors.Is(err, image.ErrNotFound) && req.Pull != PullUpdate {
+		// Nothing is held while fetching: a slow registry must not keep gc waiting.
+		if err := r.fetchImages(ctx, refs, req.Pull); err != nil {
+			return nil, nil, err
+		}
+		used, release, err = r.holdStored(ctx, refs)
+	}
+	if err != nil {
 		return nil, nil, err
 	}
+	for _, app := range req.Apps {
+		images = append(images, used[app.Image])
+	}
+	return images, release, nil
+}
+
+// holdStored gets images that are all in the store.
+func (r *Runtime) holdStored(ctx context.Context, refs []image.Ref) (used map[image.Ref]*usedImage, release func(), err error) {
 	release, err = r.Store.Hold()
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() {
-		if err != nil {
+	used = map[image.Ref]*usedImage{}
+	for _, ref := range refs {
+		if used[ref], err = r.useImage(ctx, ref); err != nil {
 			release()
+			return nil, nil, err
 		}
-	}()
-	seen := map[image.Ref]*usedImage{}
-	for _, app := range req.Apps {
-		used := seen[app.Image]
-		if used == nil {
-			if used, err = r.useImage(ctx, app.Image); err != nil {
-				return nil, nil, err
-			}
-			seen[app.Image] = used
-		}
-		images = append(images, used)
 	}
-	return images, release, nil
+	return used, release, nil
 }
 
 func (r *Runtime) useImage(ctx context.Context, ref image.Ref) (*usedImage, error) {
@@ -56,16 +76,10 @@ func (r *Runtime) useImage(ctx context.Context, ref image.Ref) (*usedImage, erro
 	return &usedImage{Image: img, name: ref.String(), lower: lower}, nil
 }
 
-// fetchImages fetches what the pull policy wants fetched. It holds nothing meanwhile: a slow registry must not keep gc waiting.
-func (r *Runtime) fetchImages(ctx context.Context, req *Request) error {
-	seen := map[image.Ref]bool{}
-	for _, app := range req.Apps {
-		ref := app.Image
-		if seen[ref] {
-			continue
-		}
-		seen[ref] = true
-		if err := r.fetchImage(ctx, ref, req.Pull); err != nil {
+// fetchImages fetches what the pull policy wants fetched.
+func (r *Runtime) fetchImages(ctx context.Context, refs []image.Ref, policy PullPolicy) error {
+	for _, ref := range refs {
+		if err := r.fetchImage(ctx, ref, policy); err != nil {
 			return err
 		}
 	}
