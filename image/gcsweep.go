@@ -28,28 +28,6 @@ func (c *collector) dropRecords() error {
 	return errs
 }
 
-// dropMounts unmounts what no live pod stands on. Mounts of other stores have other names.
-func (c *collector) dropMounts() error {
-	var errs error
-	for _, img := range append(append([]*Image{}, c.images...), c.gone...) {
-		if img.ChainID == "" || c.inUse[img.ChainID.String()] || (len(c.opts.Images) > 0 && c.stays(img.ChainID)) {
-			continue
-		}
-		point, err := c.mountPoint(img.ChainID)
-		if err != nil {
-			return err
-		}
-		if !isErofsMount(point) {
-			continue
-		}
-		c.report.Mounts++
-		if !c.opts.DryRun {
-			errs = errors.Join(errs, unmount(point), remove(point))
-		}
-	}
-	return errs
-}
-
 func (c *collector) stays(chain digest.Digest) bool {
 	for _, img := range c.images {
 		if img.ChainID == chain {

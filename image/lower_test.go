@@ -121,6 +121,41 @@ func checkUnmounting(t *testing.T, s *Store, img *Image) {
 	}
 }
 
+// TestForgottenMount: the image went while its mount was busy. The next GC knows it all the same, and no other's.
+func TestForgottenMount(t *testing.T) {
+	if !inMountNamespace(t) {
+		return
+	}
+	s, other := newStore(t, Auto), newStore(t, Auto)
+	needErofs(t, s.Dir())
+	other.runDir = s.runDir
+	img := addImage(t, s, "docker.io/library/app:latest", tarOf(t, "a", "a"))
+	lower, err := s.Lower(t.Context(), img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Lower(t.Context(), addImage(t, other, "docker.io/library/app:latest", tarOf(t, "a", "a"))); err != nil {
+		t.Fatal(err)
+	}
+	busy, err := os.Open(filepath.Join(lower[0], "a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.GC(t.Context(), GCOptions{Unused: true}); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("a busy mount: %v", err)
+	}
+	if left := contents(t, s); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	busy.Close()
+	if report, err := s.GC(t.Context(), GCOptions{}); err != nil || report.Mounts != 1 {
+		t.Errorf("%+v, %v", report, err)
+	}
+	if mounts := mountsBelow(t, s.runDir); len(mounts) != 1 {
+		t.Errorf("mounts %q: want the other store's", mounts)
+	}
+}
+
 func TestLowerMarksUse(t *testing.T) {
 	s := newStore(t, Dir)
 	addImage(t, s, "docker.io/library/app:latest", tarOf(t, "a", "a"))
