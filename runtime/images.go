@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/gantryrun/gantry/image"
 )
 
@@ -76,14 +78,17 @@ func (r *Runtime) useImage(ctx context.Context, ref image.Ref) (*usedImage, erro
 	return &usedImage{Image: img, name: ref.String(), lower: lower}, nil
 }
 
-// fetchImages fetches what the pull policy wants fetched.
+// fetchLimit is how many images come at a time; each fetches several layers at a time.
+const fetchLimit = 4
+
+// fetchImages fetches what the pull policy wants fetched, and stops at the first that cannot be had.
 func (r *Runtime) fetchImages(ctx context.Context, refs []image.Ref, policy PullPolicy) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(fetchLimit)
 	for _, ref := range refs {
-		if err := r.fetchImage(ctx, ref, policy); err != nil {
-			return err
-		}
+		group.Go(func() error { return r.fetchImage(ctx, ref, policy) })
 	}
-	return nil
+	return group.Wait()
 }
 
 func (r *Runtime) fetchImage(ctx context.Context, ref image.Ref, policy PullPolicy) error {

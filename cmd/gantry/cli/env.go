@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -27,6 +28,7 @@ type env struct {
 	dir, systemConfig, localConfig, userConfig string
 	insecure                                   insecure
 	warned                                     []string
+	fetching                                   atomic.Int32
 	debug                                      bool
 	logFormat                                  string
 	backend                                    string

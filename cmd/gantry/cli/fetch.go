@@ -101,7 +101,7 @@ func (e *env) fetch(ctx context.Context, store *image.Store, ref image.Ref, o fe
 		ConfigDirs: e.configDirs().List(),
 	}
 	if !o.quiet {
-		p := newProgress(e.stderr, ref.String())
+		p := newProgress(e.stderr, ref.String(), &e.fetching)
 		defer p.end()
 		c.Progress = p.event
 	}

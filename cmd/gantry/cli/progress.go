@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/term"
@@ -17,6 +18,7 @@ type progress struct {
 	w        *os.File
 	name     string
 	terminal bool
+	active   *atomic.Int32 // fetches at work: several would write over each other's line
 
 	mu     sync.Mutex
 	layers map[string]fetch.Event
@@ -24,8 +26,9 @@ type progress struct {
 	width  int       // of it
 }
 
-func newProgress(w *os.File, name string) *progress {
-	return &progress{w: w, name: quoteControl(name), terminal: term.IsTerminal(int(w.Fd())), layers: map[string]fetch.Event{}}
+func newProgress(w *os.File, name string, active *atomic.Int32) *progress {
+	active.Add(1)
+	return &progress{w: w, name: quoteControl(name), terminal: term.IsTerminal(int(w.Fd())), active: active, layers: map[string]fetch.Event{}}
 }
 
 // event may be called from several goroutines.
@@ -35,7 +38,7 @@ func (p *progress) event(ev fetch.Event) {
 	key := ev.Digest.String()
 	before := p.layers[key]
 	p.layers[key] = ev
-	if p.terminal {
+	if p.terminal && p.active.Load() == 1 {
 		p.draw(ev)
 		return
 	}
@@ -74,7 +77,8 @@ func (p *progress) draw(ev fetch.Event) {
 func (p *progress) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.terminal && p.width > 0 {
+	p.active.Add(-1)
+	if p.width > 0 {
 		fmt.Fprintf(p.w, "\r%*s\r", p.width, "")
 	}
 }
