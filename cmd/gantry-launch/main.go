@@ -23,6 +23,7 @@ func init() {
 	if len(os.Args) > 1 && os.Args[1] == "init" {
 		libcontainer.Init()
 	}
+	_ = os.Setenv("GOMAXPROCS", "1") // for that second stage, which gets ours and wants no more; ours is decided
 }
 
 // codeInternal is the exit code of a failure that is gantry's own.

@@ -99,8 +99,12 @@ func TestSupervisorDiesDuringStart(t *testing.T) {
 			time.Sleep(delay * time.Millisecond)
 			p.must(conn.Close())
 			killed := cmd.Wait() != nil // or it had answered, and was through
-			if pids := p.processes(t); killed && len(pids) > 0 {
-				t.Errorf("processes %v are left behind", pids)
+			pids := p.processes(t)
+			for deadline := time.Now().Add(2 * time.Second); killed && len(pids) > 0; pids = p.processes(t) {
+				if time.Now().After(deadline) { // they need not be dead yet, when they have been killed
+					t.Errorf("processes %v are left behind", pids)
+					break
+				}
 			}
 			p.killCgroup(t)
 		})

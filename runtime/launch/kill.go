@@ -36,7 +36,7 @@ func killAll(starts []*start) error {
 	var errs []error
 	for _, s := range starts {
 		if dir := s.cgroup.Load(); dir != nil {
-			if err := killCgroup(filepath.Join(*dir, "cgroup.procs")); err != nil {
+			if err := killCgroup(*dir); err != nil {
 				errs = append(errs, fmt.Errorf("kill app %s: %w", s.app.Name, err))
 			}
 		}
@@ -44,10 +44,14 @@ func killAll(starts []*start) error {
 	return errors.Join(errs...)
 }
 
-// killCgroup kills until nobody is left who could fork.
-func killCgroup(procs string) error {
+// killCgroup kills all that are in a cgroup: at one stroke where the kernel can (v2, 5.14), else until nobody is left who
+// could fork.
+func killCgroup(dir string) error {
+	if os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0) == nil {
+		return nil
+	}
 	for {
-		data, err := os.ReadFile(procs)
+		data, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) { // not made yet, or just removed
 			return nil
 		}

@@ -1,12 +1,17 @@
 package launch_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // TestReaper: PID 1 of a pod is worth nothing to who gets hold of it, and costs next to nothing.
@@ -56,6 +61,37 @@ func TestReaper(t *testing.T) {
 			t.Errorf("the reaper keeps %q (%v)", data, err)
 			break
 		}
+	}
+}
+
+// TestProgramsAreOutOfReach: an app that may look at every process of its pod, and has every chance to, cannot change one
+// of gantry's programs (CVE-2019-5736).
+func TestProgramsAreOutOfReach(t *testing.T) {
+	p := newPod(t)
+	programs := func() (sums []string) {
+		for _, name := range []string{"gantry-init", "gantry-launch"} {
+			data, err := os.ReadFile(filepath.Join(p.bin, name))
+			p.must(err)
+			sums = append(sums, fmt.Sprintf("%x", sha256.Sum256(data)))
+		}
+		return sums
+	}
+	before := programs()
+	attacker := p.app("attacker", func(s *specs.Spec) {
+		for _, set := range []*[]string{&s.Process.Capabilities.Bounding, &s.Process.Capabilities.Permitted, &s.Process.Capabilities.Effective} {
+			*set = append(*set, "CAP_SYS_PTRACE")
+		}
+	}, "sh", "-c", "echo $$ >/self; while :; do for p in /proc/[0-9]*; do [ $p = /proc/$$ ] || echo x 2>/dev/null >$p/exe; done; done")
+	if a := p.start(nil, attacker)[0]; a.Error != "" {
+		t.Fatal(a.Error)
+	}
+	for i := range 10 {
+		if a := p.start(nil, p.app(fmt.Sprintf("app%d", i), nil, "true"))[0]; a.Error != "" {
+			t.Fatal(a.Error)
+		}
+	}
+	if diff := cmp.Diff(before, programs()); diff != "" {
+		t.Error(diff)
 	}
 }
 

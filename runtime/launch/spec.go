@@ -97,6 +97,7 @@ func containerID(stateDir, app string) string {
 	return filepath.Base(filepath.Dir(stateDir)) + "." + app
 }
 
+// create makes the container of an app; one of that name which does not run any more is removed first.
 func create(stateDir, app string, spec *specs.Spec) (*libcontainer.Container, error) {
 	id := containerID(stateDir, app)
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: id, Spec: spec})

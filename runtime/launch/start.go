@@ -26,9 +26,6 @@ func Start(control *os.File) error {
 	defer started()
 	go wakeCgroups(ctx)
 	go warmUp()
-	if err := os.Setenv("GOMAXPROCS", "1"); err != nil { // of libcontainer's second stage, which wants no more anyway
-		return err
-	}
 	in := bufio.NewReader(control)
 	line, err := in.ReadBytes('\n')
 	if errors.Is(err, io.EOF) && len(line) == 0 {
