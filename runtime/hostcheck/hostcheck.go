@@ -54,7 +54,7 @@ func checkRoot() Result {
 
 func checkKernel() Result {
 	var u unix.Utsname
-	r := Result{Name: "kernel", Needed: true, Lost: "Linux 5.12 is needed (mount_setattr, cgroup.kill's substitute, pidfd); 6.12 mounts images without unpacking them"}
+	r := Result{Name: "kernel", Needed: true, Lost: "Linux 5.12 is needed (mount_setattr, openat2, pidfd); 6.12 mounts images without unpacking them"}
 	if err := unix.Uname(&u); err != nil {
 		r.Found = err.Error()
 		return r
