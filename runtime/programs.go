@@ -7,7 +7,8 @@ import (
 	"slices"
 )
 
-// Programs says where gantry's other programs are looked for. The zero value is beside gantry, then libexec.
+// Programs says where gantry's other programs are looked for. The zero value is beside gantry, then in libexec of the
+// same prefix, then in libexec of /usr.
 type Programs struct {
 	Dir string // stage1.d's "path"; searched first
 }
@@ -19,9 +20,10 @@ const libexec = "/usr/libexec/gantry"
 func (p Programs) Dirs() []string {
 	dirs := []string{p.Dir}
 	if self, err := os.Executable(); err == nil { // without /proc only the fixed place is left
-		dirs = append(dirs, filepath.Dir(self))
+		dir := filepath.Dir(self)
+		dirs = append(dirs, dir, filepath.Join(filepath.Dir(dir), "libexec/gantry"))
 	}
-	return slices.DeleteFunc(append(dirs, libexec), func(d string) bool { return d == "" })
+	return slices.Compact(slices.DeleteFunc(append(dirs, libexec), func(d string) bool { return d == "" }))
 }
 
 // Find is the path of the program called name. ErrProgram.
