@@ -262,6 +262,6 @@ func sendsUDP(t testing.TB, from, to doer, src, dst string, patience time.Durati
 		if _, _, err := l.ReadFrom(make([]byte, 10)); err != nil {
 			return n
 		}
-		n++
+		n, patience = n+1, 50*time.Millisecond
 	}
 }

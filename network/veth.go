@@ -121,7 +121,15 @@ func (v *veth) create(netns string) error {
 	if err := v.configureHost(host, pair); err != nil {
 		return err
 	}
-	return inNamespace(netns, v.configurePod)
+	if err := inNamespace(netns, v.configurePod); err != nil {
+		return err
+	}
+	// The host's end came up before it had a carrier, and drops what it sends until the kernel's link watch has run: the
+	// first ARP answer to the pod, say, which asks again after a second. Since Linux 6.8 a query does that work at once.
+	if _, err := host.LinkByIndex(pair.Index); err != nil {
+		return fmt.Errorf("find %s: %w", v.hostName, err)
+	}
+	return nil
 }
 
 // hostLinkSysctls are set before the host's end comes up.
