@@ -91,7 +91,29 @@ func Root() (string, error) {
 	return "", errors.New("find work tree: no go.mod upwards")
 }
 
-// initFlags are the Makefile's INITFLAGS.
+// LaunchTags are the build tags of gantry-launch.
+const LaunchTags = "seccomp netgo osusergo runc_nocriu"
+
+// goCommand is one `go build`.
+type goCommand struct {
+	cgo  string // CGO_ENABLED
+	args []string
+}
+
+// goCommands are those of the Makefile; a test compares.
+func goCommands(bin string) []goCommand {
+	plain := []string{"go", "build", "-trimpath", "-ldflags", "-s -w"}
+	return []goCommand{
+		{"0", slices.Concat(plain, []string{"-o", bin + "/gantry", "./cmd/gantry"})},
+		{"0", slices.Concat(plain, []string{"-o", bin + "/gantry-stage1", "./cmd/gantry-stage1"})},
+		{"1", []string{
+			"go", "build", "-trimpath", "-tags", LaunchTags, "-ldflags", "-s -w -linkmode external -extldflags -static",
+			"-o", bin + "/gantry-launch", "./cmd/gantry-launch",
+		}},
+	}
+}
+
+// initFlags are how gantry-init is compiled, but for warnings.
 var initFlags = []string{
 	"-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-Os", "-s", "-Wl,-z,noseparate-code", "-Wl,--build-id=none",
 }
@@ -102,17 +124,8 @@ var launchBuild = []string{
 }
 
 func buildAll(root, bin string) error {
-	goBuild := []string{"go", "build", "-trimpath", "-ldflags", "-s -w"}
-	steps := []struct {
-		cgo  string
-		args []string
-	}{
-		{"0", slices.Concat(goBuild, []string{"-o", bin + "/gantry", "./cmd/gantry"})},
-		{"0", slices.Concat(goBuild, []string{"-o", bin + "/gantry-stage1", "./cmd/gantry-stage1"})},
-		{"1", slices.Concat(launchBuild, []string{"-o", bin + "/gantry-launch", "./cmd/gantry-launch"})},
-	}
-	for _, s := range steps {
-		if err := run(root, s.cgo, s.args...); err != nil {
+	for _, c := range goCommands(bin) {
+		if err := run(root, c.cgo, c.args...); err != nil {
 			return err
 		}
 	}
@@ -130,7 +143,7 @@ func buildAll(root, bin string) error {
 	if err != nil {
 		return fmt.Errorf("find CNI plugins: %w", err)
 	}
-	cni := slices.Concat(goBuild, []string{"-mod=readonly", "-o", bin + "/cni/", "./plugins/main/...", "./plugins/ipam/...", "./plugins/meta/..."})
+	cni := []string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-mod=readonly", "-o", bin + "/cni/", "./plugins/main/...", "./plugins/ipam/...", "./plugins/meta/..."}
 	return run(strings.TrimSpace(string(plugins)), "0", cni...)
 }
 
