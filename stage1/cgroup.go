@@ -23,6 +23,7 @@ type podCgroup struct {
 	// supervisor is where the supervisor has to move first ("" to stay): on v2 a cgroup that gives controllers to
 	// children may hold no process itself.
 	supervisor string
+	hybrid     *hybrid // nil: this host is not
 }
 
 // findCgroup works out where the pod's cgroups are to be made. It makes nothing.
@@ -48,8 +49,8 @@ func findCgroup(uuid string) (*podCgroup, error) {
 		m, ok := mounts[f[1]]
 		switch {
 		case ok && f[1] == "":
-			// libcontainer makes the one in a hybrid host's cgroup2, which has no controllers, at its top.
-			cg.dirs = append(cg.dirs, filepath.Join(m, name))
+			cg.hybrid = &hybrid{mount: m, dir: filepath.Join(m, f[2], name)}
+			cg.dirs = append(cg.dirs, cg.hybrid.dir)
 		case ok:
 			cg.dirs = append(cg.dirs, filepath.Join(m, f[2], name))
 		}
@@ -129,8 +130,11 @@ func controllers(options string) string {
 	return strings.Join(out, ",")
 }
 
-// enterSupervisor moves this process out of the way where the hierarchy asks for it.
-func (cg *podCgroup) enterSupervisor() error {
+// enter moves this process out of the way where the hierarchy asks for it, and makes what libcontainer does not.
+func (cg *podCgroup) enter() error {
+	if cg.hybrid != nil {
+		return cg.hybrid.make()
+	}
 	if cg.supervisor == "" {
 		return nil
 	}

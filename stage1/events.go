@@ -87,7 +87,7 @@ func (s *supervisor) handle(sig os.Signal) {
 func (s *supervisor) startLevel(n int) {
 	l, err := s.launcher, error(nil)
 	if s.launcher = nil; l == nil {
-		l, err = startLauncher(s.opts.Programs.Launch, s.streams.files)
+		l, err = startLauncher(s.opts.Programs.Launch, s.streams.files, s.cgroup.fd())
 	}
 	s.level = n
 	if err == nil {

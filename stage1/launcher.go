@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -30,8 +31,8 @@ type launcher struct {
 // firstStream is the descriptor of the launcher at which the apps' streams begin.
 const firstStream = 4
 
-// startLauncher starts program; streams become its descriptors from firstStream on.
-func startLauncher(program string, streams []*os.File) (*launcher, error) {
+// startLauncher starts program, in cgroup unless that is nil; streams become its descriptors from firstStream on.
+func startLauncher(program string, streams []*os.File, cgroup *os.File) (*launcher, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -43,11 +44,15 @@ func startLauncher(program string, streams []*os.File) (*launcher, error) {
 		return nil, errors.Join(err, ours.Close())
 	}
 	defer null.Close()
-	proc, err := os.StartProcess(program, []string{"gantry-launch", "start"}, &os.ProcAttr{
+	attr := &os.ProcAttr{
 		Env:   []string{},
 		Dir:   "/",
 		Files: append([]*os.File{null, null, os.Stderr, theirs}, streams...),
-	})
+	}
+	if cgroup != nil {
+		attr.Sys = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
+	}
+	proc, err := os.StartProcess(program, []string{"gantry-launch", "start"}, attr)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start gantry-launch: %w", err), ours.Close())
 	}

@@ -189,7 +189,7 @@ func (s *supervisor) begin() error {
 	}
 	s.undo.push("run directory", func(context.Context) error { return os.RemoveAll(s.runDir) })
 	s.undo.push("cgroups", func(context.Context) error { return removePodCgroups(s.cgroup) })
-	return s.cgroup.enterSupervisor()
+	return s.cgroup.enter()
 }
 
 // removePodCgroups leaves the supervisor's own cgroup to systemd, who removes it with the unit: we are still in it.
@@ -200,6 +200,9 @@ func removePodCgroups(cg *podCgroup) error {
 				return err
 			}
 		}
+	}
+	if cg.hybrid != nil && cg.hybrid.cgroup != nil {
+		return cg.hybrid.remove()
 	}
 	return nil
 }
@@ -214,7 +217,7 @@ func (s *supervisor) openStreams() error {
 		}
 	}
 	var err error
-	s.launcher, err = startLauncher(s.opts.Programs.Launch, s.streams.files)
+	s.launcher, err = startLauncher(s.opts.Programs.Launch, s.streams.files, s.cgroup.fd())
 	return err
 }
 
