@@ -41,14 +41,14 @@ func TestForwardingIsRememberedAndReset(t *testing.T) {
 	if diff := cmp.Diff(want, read()); diff != "" {
 		t.Error(diff)
 	}
-	if err := h.Reset(); !errors.Is(err, ErrInUse) {
+	if err := h.Reset(true); !errors.Is(err, ErrInUse) {
 		t.Errorf("reset under a pod: %v", err)
 	}
 	if err := h.Detach(context.Background(), p.Attachment, ""); err != nil {
 		t.Error(err)
 	}
 	for range 2 {
-		if err := h.Reset(); err != nil {
+		if err := h.Reset(true); err != nil {
 			t.Error(err)
 		}
 	}
@@ -72,7 +72,7 @@ func TestResetLeavesWhatOthersChanged(t *testing.T) {
 	if err := writeSysctl("ipv4/ip_forward", "0"); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Reset(); err != nil {
+	if err := h.Reset(true); err != nil {
 		t.Fatal(err)
 	}
 	if now, err := readSysctl("ipv4/ip_forward"); now != "0" || err != nil {

@@ -15,10 +15,11 @@ import (
 // ErrInUse says that pods are attached to networks.
 var ErrInUse = errors.New("pods are attached to networks")
 
-// Reset takes back what gantry has done to the host for all pods together: the table of rules, and the sysctls that
-// host.json remembers, unless somebody has changed them since. It refuses with ErrInUse while a pod has a lease or a
+// Reset takes back what gantry has done to the host for all pods together: the table of rules and, with sysctls, those that
+// host.json remembers, unless somebody has changed them since. Nobody can tell whether another program came to rely on a host
+// that forwards, so that part is only for who knows. It refuses with ErrInUse while a pod has a lease or a
 // plugin's result, or is being attached: the next Attach makes all of it again. Idempotent.
-func (h *Host) Reset() error {
+func (h *Host) Reset(sysctls bool) error {
 	release, err := h.ownHost()
 	if err != nil {
 		return fmt.Errorf("reset network: %w", err)
@@ -35,6 +36,9 @@ func (h *Host) Reset() error {
 	}
 	if err := rules.Reset(); err != nil {
 		return err
+	}
+	if !sysctls {
+		return nil
 	}
 	unlock, err := h.lockState()
 	if err != nil {

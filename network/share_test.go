@@ -17,7 +17,7 @@ func TestResetWaitsForNobody(t *testing.T) {
 		t.Fatalf("a second attach: %v", err)
 	}
 	second()
-	if err := h.Reset(); !errors.Is(err, ErrInUse) {
+	if err := h.Reset(true); !errors.Is(err, ErrInUse) {
 		t.Errorf("Reset during an attach: %v, want ErrInUse", err)
 	}
 	release()

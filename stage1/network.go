@@ -112,10 +112,11 @@ func detachAll(ctx context.Context, pod *pods.Pod) error {
 	return errors.Join(errs...)
 }
 
-// ResetNetwork takes back what the network has on this host for all pods together: the table of rules, changed sysctls.
+// ResetNetwork takes back what the network has on this host for all pods together: the table of rules and, if asked, the
+// sysctls that let the host forward.
 // Where pods are attached, of whatever data directory, it does nothing.
-func ResetNetwork() error {
-	err := (&network.Host{}).Reset()
+func ResetNetwork(sysctls bool) error {
+	err := (&network.Host{}).Reset(sysctls)
 	if errors.Is(err, network.ErrInUse) {
 		return nil
 	}

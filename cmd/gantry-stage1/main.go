@@ -2,6 +2,7 @@
 //
 //	gantry-stage1 run [--detached] PODDIR    descriptors: 3 pod directory, 4 life lock, 5 ready pipe (detached)
 //	gantry-stage1 undo PODDIR                descriptors: 3 pod directory
+//	gantry-stage1 reset-network [--sysctls]  no pod is left: rules go and, if asked, forwarding is what it was before
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -44,8 +46,8 @@ func run(args []string) (int, error) {
 			return stage1.ExitInternal, err
 		}
 		return 0, nil
-	case len(args) == 1 && args[0] == "reset-network":
-		if err := stage1.ResetNetwork(); err != nil {
+	case len(args) >= 1 && args[0] == "reset-network":
+		if err := stage1.ResetNetwork(slices.Contains(args, "--sysctls")); err != nil {
 			return stage1.ExitInternal, err
 		}
 		return 0, nil
