@@ -24,6 +24,10 @@ type Draft struct {
 	Manifest, Config []byte
 	// Name that the image gets. The name, where it came from, and what it was verified by.
 	Name, Source, Verified string
+	Evidence               Evidence
+	// Root is what the name led to, if that can move: see Rollback. AllowRollback lets it lead back.
+	Root          digest.Digest
+	AllowRollback bool
 }
 
 // Commit makes an image of what was fetched: its tree is built, then manifest and config, the image's record, and at
@@ -48,7 +52,8 @@ func (s *Store) Commit(ctx context.Context, d Draft) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	img.Names, img.Source, img.Verified = []string{d.Name}, d.Source, d.Verified
+	img.Names = []string{d.Name}
+	img.Source, img.Verified, img.Evidence = d.Source, d.Verified, d.Evidence
 	return img, nil
 }
 
@@ -82,8 +87,13 @@ func (s *Store) commit(ctx context.Context, rec *imageRecord, d Draft) error {
 	if err := writeRecord(s.recordPath(rec.ID), rec); err != nil {
 		return err
 	}
+	earlier, err := s.history(d)
+	if err != nil {
+		return err
+	}
 	name := nameRecord{
 		Version: recordVersion, Name: d.Name, ID: rec.ID, Fetched: rec.Fetched, Source: d.Source, Verified: d.Verified,
+		Evidence: d.Evidence, Root: d.Root, Earlier: earlier,
 	}
 	return writeRecord(s.namePath(d.Name), name)
 }

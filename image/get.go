@@ -28,7 +28,8 @@ func (s *Store) Get(ctx context.Context, ref Ref) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	img.Names, img.Source, img.Verified = []string{rec.Name}, rec.Source, rec.Verified
+	img.Names = []string{rec.Name}
+	img.Source, img.Verified, img.Evidence = rec.Source, rec.Verified, rec.Evidence
 	return img, nil
 }
 
@@ -145,7 +146,7 @@ func (i *Image) addNames(recs []nameRecord) {
 	slices.SortFunc(recs, func(a, b nameRecord) int { return a.Fetched.Compare(b.Fetched) })
 	for _, rec := range recs {
 		i.Names = append(i.Names, rec.Name)
-		i.Source, i.Verified = rec.Source, rec.Verified
+		i.Source, i.Verified, i.Evidence = rec.Source, rec.Verified, rec.Evidence
 	}
 	slices.Sort(i.Names)
 }

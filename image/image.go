@@ -40,6 +40,8 @@ type Image struct {
 	// Source says where the image came from, Verified by what it was verified ("digest", or a signature's key).
 	// Both belong to the name it was got by, or its newest name.
 	Source, Verified string
+	// Evidence is Verified in full.
+	Evidence Evidence
 }
 
 // Name is what to show people: the first name, or the ID.

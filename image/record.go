@@ -43,6 +43,10 @@ type nameRecord struct {
 	Fetched  time.Time     `json:"fetched"`
 	Source   string        `json:"source"`
 	Verified string        `json:"verified"`
+	Evidence Evidence      `json:"evidence,omitzero"`
+	// Root is what the name led to, an index or the image's manifest, and Earlier what it led to before, newest first.
+	Root    digest.Digest   `json:"root,omitempty"`
+	Earlier []digest.Digest `json:"earlier,omitempty"`
 }
 
 // readImage reads the record of one image. LastUsed is the record's modification time: Touch sets it without a write.

@@ -68,6 +68,9 @@ func (r *Runtime) holdStored(ctx context.Context, refs []image.Ref) (used map[im
 
 func (r *Runtime) useImage(ctx context.Context, ref image.Ref) (*usedImage, error) {
 	img, err := r.Store.Get(ctx, ref)
+	if err == nil && r.Trust != nil {
+		err = r.Trust(ctx, ref, img)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,8 @@ type Runtime struct {
 	Programs Programs
 	// Fetch brings an image into the store. nil: only what is there already can be used.
 	Fetch func(ctx context.Context, ref image.Ref) (*image.Image, error)
+	// Trust says whether a stored image may be used under the name it was asked for by. nil: every image may.
+	Trust func(ctx context.Context, ref image.Ref, img *image.Image) error
 	// Warn tells the user something that is no error. nil: nobody listens.
 	Warn func(format string, args ...any)
 }

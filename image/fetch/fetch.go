@@ -20,6 +20,7 @@ import (
 
 	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/image/layer"
+	"github.com/gantryrun/gantry/image/trust"
 )
 
 // ErrUnsupported: a kind of image that cannot be fetched yet.
@@ -33,6 +34,8 @@ type Client struct {
 	InsecureHTTP, InsecureTLS bool
 	// ConfigDirs are searched for registries.d and auth.d; later ones override earlier ones.
 	ConfigDirs []string
+	// Trust is asked whether what was found may be used; nil lets everything pass by its digests.
+	Trust *trust.Policy
 	// Progress, if set, is called as bytes arrive, from several goroutines.
 	Progress func(Event)
 	// Stall is how long a registry may send nothing: 60 s.
@@ -47,6 +50,8 @@ type Options struct {
 	Platform string
 	// KeepBlobs keeps compressed layers as they came, for a bit-exact export.
 	KeepBlobs bool
+	// AllowRollback lets a tag lead back to what it led to before.
+	AllowRollback bool
 	// Limits on compressed data, Tar on what is inside.
 	Limits Limits
 	Tar    layer.Limits
@@ -68,11 +73,14 @@ func (c *Client) event(e Event) {
 
 // Fetch fetches, verifies and stores the image that ref names, and gives it that name. What the store has already is
 // not fetched again. It is idempotent. Errors that callers branch on: ErrVerify, ErrManifest, ErrPlatform, ErrLimit,
-// ErrUnsupported, ErrUnreachable, ErrRefused, image.ErrNotFound, and the kernel's own (ENOSPC).
+// ErrUnsupported, ErrUnreachable, trust.ErrUntrusted, image.ErrRollback, image.ErrNotFound, and the kernel's own (ENOSPC).
 func (c *Client) Fetch(ctx context.Context, ref image.Ref, opts Options) (*image.Image, error) {
 	want, err := parsePlatform(opts.Platform)
 	if err != nil {
 		return nil, err
+	}
+	if err := c.admit(ref); err != nil {
+		return nil, fmt.Errorf("fetch %s: %w", ref, err)
 	}
 	c.event(Event{Status: "resolving"})
 	var img *image.Image
@@ -81,9 +89,17 @@ func (c *Client) Fetch(ctx context.Context, ref image.Ref, opts Options) (*image
 		if err != nil {
 			return err
 		}
+		evidence, err := c.verify(ctx, src, ref, r, opts)
+		if err != nil {
+			return err
+		}
 		j := &job{Client: c, src: src, img: r, opts: opts, draft: image.Draft{
-			Manifest: r.doc.raw, Config: r.config, Name: ref.String(), Source: from, Verified: "digest",
+			Manifest: r.doc.raw, Config: r.config, Name: ref.String(), Source: from,
+			Verified: evidence.String(), Evidence: evidence, AllowRollback: opts.AllowRollback,
 		}}
+		if moves(ref) {
+			j.draft.Root = r.root
+		}
 		img, err = j.complete(ctx)
 		return err
 	})

@@ -89,13 +89,18 @@ func (r *repository) manifest(ctx context.Context, desc ocispec.Descriptor) ([]b
 }
 
 func (r *repository) getManifest(ctx context.Context, id string) ([]byte, string, error) {
+	return r.get(ctx, "manifests", id, manifestTypes...)
+}
+
+// get asks for one small document of the repository.
+func (r *repository) get(ctx context.Context, kind, id string, accept ...string) (raw []byte, mediaType string, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url("manifests", id), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url(kind, id), nil)
 	if err != nil {
 		return nil, "", err
 	}
-	req.Header.Set("Accept", strings.Join(manifestTypes, ", "))
+	req.Header.Set("Accept", strings.Join(accept, ", "))
 	resp, err := r.client.Do(req)
 	if err != nil {
 		return nil, "", explain(r.endpoint, err)
@@ -104,9 +109,9 @@ func (r *repository) getManifest(ctx context.Context, id string) ([]byte, string
 	if resp.StatusCode != http.StatusOK {
 		return nil, "", explain(r.endpoint, transport.CheckError(resp, http.StatusOK))
 	}
-	raw, err := io.ReadAll(newStallReader(ctx, resp.Body, r.pace.stall, cancel)) // bounded by the guard
+	raw, err = io.ReadAll(newStallReader(ctx, resp.Body, r.pace.stall, cancel)) // bounded by the guard
 	if err != nil {
-		return nil, "", fmt.Errorf("manifest %s: %w", id, err)
+		return nil, "", fmt.Errorf("%s %s: %w", kind, id, err)
 	}
 	return raw, resp.Header.Get("Content-Type"), nil
 }

@@ -30,6 +30,7 @@ const maxIndexDepth = 4
 
 // resolved is an image that is ready to have its layers fetched.
 type resolved struct {
+	root    digest.Digest // what the reference led to: an index, or the manifest itself
 	doc     *document
 	config  []byte
 	diffIDs []digest.Digest
@@ -46,6 +47,7 @@ func (c *Client) resolve(ctx context.Context, src source, want ocispec.Platform)
 	if err != nil {
 		return nil, err
 	}
+	root := doc.digest
 	for depth := 0; doc.index != nil; depth++ {
 		if depth == maxIndexDepth {
 			return nil, fmt.Errorf("%w: indexes nested deeper than %d", ErrManifest, maxIndexDepth)
@@ -58,7 +60,12 @@ func (c *Client) resolve(ctx context.Context, src source, want ocispec.Platform)
 			return nil, err
 		}
 	}
-	return c.readConfig(ctx, src, doc, want)
+	r, err := c.readConfig(ctx, src, doc, want)
+	if err != nil {
+		return nil, err
+	}
+	r.root = root
+	return r, nil
 }
 
 func (c *Client) readDocument(ctx context.Context, src source, desc ocispec.Descriptor) (*document, error) {

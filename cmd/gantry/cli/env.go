@@ -32,6 +32,7 @@ type env struct {
 	debug                                      bool
 	logFormat                                  string
 	backend                                    string
+	allowRollback                              bool
 }
 
 // insecure are the checks that are off, by CLI name.
@@ -185,8 +186,9 @@ func (e *env) runtime() (*runtime.Runtime, error) {
 		Warn:     e.warn,
 	}
 	r.Networks.PluginDirs = append(slices.Clone(c.CNI), r.Programs.PluginDirs()...)
+	r.Trust = e.recheck(store)
 	r.Fetch = func(ctx context.Context, ref image.Ref) (*image.Image, error) {
-		return e.fetch(ctx, store, ref, fetchOptions{})
+		return e.fetch(ctx, store, ref, fetchOptions{rollback: e.allowRollback})
 	}
 	return r, nil
 }

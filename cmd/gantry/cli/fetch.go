@@ -10,6 +10,7 @@ import (
 
 	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/image/fetch"
+	"github.com/gantryrun/gantry/image/trust"
 	"github.com/gantryrun/gantry/network/conf"
 	"github.com/gantryrun/gantry/runtime"
 	"github.com/gantryrun/gantry/runtime/config"
@@ -20,6 +21,7 @@ type fetchOptions struct {
 	format      string
 	platform    string
 	keepBlobs   bool
+	rollback    bool
 	pull        string
 }
 
@@ -32,6 +34,7 @@ func newFetchCommand(e *env) *cobra.Command {
 	fs.StringVar(&o.format, "format", "text", "text or json")
 	fs.StringVar(&o.platform, "platform", "", "os/arch[/variant] (default: this machine's)")
 	fs.BoolVar(&o.keepBlobs, "keep-blobs", false, "keep compressed layers as they came")
+	fs.BoolVar(&o.rollback, "allow-rollback", false, "let a tag lead back to an image that it led to before")
 	fs.StringVar(&o.pull, "pull-policy", "update", "never, new (if not stored) or update")
 	notYetVar(fs, "signature", "signature of the image")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return runFetch(cmd.Context(), e, o, args) }
@@ -100,12 +103,16 @@ func (e *env) fetch(ctx context.Context, store *image.Store, ref image.Ref, o fe
 		Store: store, InsecureHTTP: e.insecure["http"], InsecureTLS: e.insecure["tls"],
 		ConfigDirs: e.configDirs().List(),
 	}
+	var err error
+	if c.Trust, err = e.trustPolicy(); err != nil {
+		return nil, err
+	}
 	if !o.quiet {
 		p := newProgress(e.stderr, ref.String(), &e.fetching)
 		defer p.end()
 		c.Progress = p.event
 	}
-	return c.Fetch(ctx, ref, fetch.Options{Platform: o.platform, KeepBlobs: o.keepBlobs})
+	return c.Fetch(ctx, ref, fetch.Options{Platform: o.platform, KeepBlobs: o.keepBlobs, AllowRollback: o.rollback})
 }
 
 // printManifest prints the bytes whose digest is the image's ID.
@@ -125,7 +132,8 @@ func kindOfPart(err error) string {
 		kind   string
 	}{
 		{fetch.ErrVerify, kindUnverified}, {fetch.ErrManifest, kindUnverified}, {fetch.ErrLimit, kindUnverified},
-		{image.ErrCorrupt, kindUnverified},
+		{image.ErrCorrupt, kindUnverified}, {image.ErrRollback, kindUnverified}, {trust.ErrUntrusted, kindUnverified},
+		{trust.ErrConfig, kindConfig}, {trust.ErrKey, kindUsage},
 		{fetch.ErrUnreachable, kindUnavailable}, {fetch.ErrStalled, kindUnavailable}, {fetch.ErrDenied, kindUnavailable},
 		{image.ErrBackend, kindUnavailable}, {runtime.ErrProgram, kindUnavailable},
 		{fetch.ErrUnsupported, kindUsage}, {fetch.ErrPlatform, kindUsage}, {image.ErrAmbiguous, kindUsage},

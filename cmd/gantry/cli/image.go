@@ -63,6 +63,7 @@ type imageJSON struct {
 	LastUsed   time.Time `json:"lastUsed"`
 	Source     string    `json:"source,omitempty"`
 	Verified   string    `json:"verified,omitempty"`
+	Evidence   any       `json:"evidence,omitempty"`
 	OS         string    `json:"os,omitempty"`
 	Arch       string    `json:"arch,omitempty"`
 	Layers     []string  `json:"layers"`
@@ -75,6 +76,9 @@ func toJSON(i *image.Image) imageJSON {
 	}
 	if j.Names == nil {
 		j.Names = []string{}
+	}
+	if i.Evidence != (image.Evidence{}) {
+		j.Evidence = i.Evidence
 	}
 	for _, d := range i.DiffIDs {
 		j.Layers = append(j.Layers, d.String())
@@ -130,7 +134,11 @@ func runImageList(ctx context.Context, e *env, o *imageListOptions) error {
 		}
 		return errors.Join(writeJSON(e.stdout, list), err)
 	}
-	printTable(e.stdout, t, columns, "id,name,size,importtime,lastused", images)
+	shown := "id,name,size,importtime,lastused"
+	if o.full {
+		shown += ",verified"
+	}
+	printTable(e.stdout, t, columns, shown, images)
 	return err // of the records that are broken; the others are listed
 }
 

@@ -109,7 +109,7 @@ func newRoot(e *env) *cobra.Command {
 		"pod": {newRunCommand(e), newPrepareCommand(e), newRunPreparedCommand(e), newListCommand(e), newStatusCommand(e),
 			newInspectCommand(e), newEnterCommand(e), newLogsCommand(e), newStopCommand(e), newKillCommand(e), newWaitCommand(e),
 			newRmCommand(e), newGCCommand(e), newCatManifestCommand(e)},
-		"image": {newFetchCommand(e), newImageCommand(e)},
+		"image": {newFetchCommand(e), newImageCommand(e), newTrustCommand(e)},
 		"host":  {newCheckCommand(e), newVersionCommand(e), newConfigCommand(e)},
 	} {
 		for _, c := range cmds {
@@ -117,7 +117,7 @@ func newRoot(e *env) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	for _, name := range []string{"attach", "restart", "app", "stats", "metrics", "export", "trust", "systemd", "network"} {
+	for _, name := range []string{"attach", "restart", "app", "stats", "metrics", "export", "systemd", "network"} {
 		root.AddCommand(newNotYetCommand(name))
 	}
 	return root

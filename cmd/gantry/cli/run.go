@@ -23,6 +23,7 @@ func newRunCommand(e *env) *cobra.Command {
 		DisableFlagParsing: true, DisableFlagsInUseLine: true,
 	}
 	o.addFlags(cmd.Flags())
+	e.addRollback(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		req, err := podRequest(cmd, e, o, args)
 		if err != nil || req == nil {
@@ -41,6 +42,7 @@ func newPrepareCommand(e *env) *cobra.Command {
 		DisableFlagParsing: true, DisableFlagsInUseLine: true,
 	}
 	o.addFlags(cmd.Flags())
+	e.addRollback(cmd.Flags())
 	var quiet bool
 	cmd.Flags().BoolVar(&quiet, "quiet", false, "accepted: only the UUID is printed anyway")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -1,0 +1,27 @@
+package image
+
+import "time"
+
+// Evidence says how the image behind a name was verified when it was fetched. It belongs to the name: another name of
+// the same image has its own. A verdict is asked for again at every use, with the policy of that time.
+type Evidence struct {
+	// Rule of the trust policy that decided: a prefix of names, or "default". Empty: no policy was asked
+	// (--insecure-options=image, or an image that came in without fetch).
+	Rule string `json:"rule,omitempty"`
+	// Format of the signature: "cosign-simple", "cosign-bundle", "openpgp"; empty: only digests were checked.
+	Format string `json:"format,omitempty"`
+	// Key is the fingerprint of the key that made it.
+	Key string `json:"key,omitempty"`
+	// Subject is the digest that is signed: of the manifest, or the index, that the name led to; of an ACI, of its bytes.
+	Subject string `json:"subject,omitempty"`
+	// Time of the verification.
+	Time time.Time `json:"time,omitzero"`
+}
+
+// String is Evidence in the few words that tables have room for.
+func (e Evidence) String() string {
+	if e.Format == "" {
+		return "digest"
+	}
+	return e.Format + " " + e.Key
+}
