@@ -24,6 +24,8 @@ type start struct {
 	app      *pods.LaunchApp
 	stateDir string
 	program  *os.File // gantry-init, sealed
+	filters  *filters
+	joined   func() // to be called when the app has its cgroup
 
 	done    chan struct{}
 	result  pods.Launched
@@ -35,6 +37,7 @@ type start struct {
 // run starts the app, unless err says that no app can be started.
 func (s *start) run(err error) {
 	defer close(s.done)
+	defer s.joined()
 	s.result.App = s.app.Name
 	pid := 0
 	if err == nil {
@@ -57,7 +60,7 @@ func (s *start) launch() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	filter, err := useFilter(s.app.Seccomp, spec)
+	filter, err := s.filters.use(s.app.Seccomp, spec)
 	if err != nil {
 		return 0, err
 	}
@@ -98,6 +101,7 @@ func (s *start) execute(container *libcontainer.Container, process *libcontainer
 	if err := container.Run(process); err != nil {
 		return err
 	}
+	s.joined()
 	err := last.wait()
 	if err != nil {
 		_, _ = process.Wait() // the exit status of gantry-init says less than err

@@ -28,6 +28,8 @@ import (
 //	  │    └─ seccomp(SET, flags, prog) ──▶ poll, receive
 //	  │                                     read prog from our own memory
 //	  │ ◀────────────── ECANCELED ───────── respond
+//
+// It must not run twice at the same time.
 func compile(profile *specs.LinuxSeccomp) (*filter, error) {
 	config, err := specconv.SetupSeccomp(profile)
 	if err != nil {

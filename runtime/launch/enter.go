@@ -172,7 +172,7 @@ func (o EnterOptions) filter(spec *specs.Spec, container *libcontainer.Container
 	if container.Config().Seccomp != nil || o.Seccomp == nil {
 		return nil, nil
 	}
-	f, err := useFilter(o.Seccomp, spec)
+	f, err := (&filters{}).use(o.Seccomp, spec)
 	if err == nil && f == nil {
 		err = errNotCacheable // it was, when the app was started: never enter without one
 	}

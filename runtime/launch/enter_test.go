@@ -157,7 +157,9 @@ func TestEnter(t *testing.T) {
 		}
 	})
 	t.Run("app is over", func(t *testing.T) {
-		p.killCgroup(t)
+		for len(p.processes(t)) > 0 {
+			p.killCgroup(t)
+		}
 		cmd := p.enter("--", "true")
 		out, _ := cmd.CombinedOutput()
 		if code := cmd.ProcessState.ExitCode(); code != 254 || !strings.Contains(string(out), "not running") {

@@ -43,6 +43,50 @@ var errNotCacheable = errors.New("filter cannot be compiled beforehand")
 // while the other stops the world to set GOMAXPROCS.
 var compiling sync.Mutex
 
+// filters are those of one request: apps mostly share one, and no two may be compiled at the same time (see compile).
+type filters struct {
+	mu     sync.Mutex
+	loaded map[pods.Seccomp]*filter
+}
+
+// use returns the compiled filter of profile. Nil without an error: there is none, or libcontainer has to install it, and
+// spec says so.
+func (fs *filters) use(profile *pods.Seccomp, spec *specs.Spec) (*filter, error) {
+	if profile == nil {
+		return nil, nil
+	}
+	if !spec.Process.NoNewPrivileges {
+		return nil, errors.New("install seccomp filter: a cached one needs no_new_privileges")
+	}
+	f, err := fs.load(profile)
+	if !errors.Is(err, errNotCacheable) {
+		return f, err
+	}
+	source, err := os.ReadFile(profile.Profile)
+	if err != nil {
+		return nil, err
+	}
+	spec.Linux.Seccomp = &specs.LinuxSeccomp{}
+	return nil, json.Unmarshal(source, spec.Linux.Seccomp)
+}
+
+func (fs *filters) load(profile *pods.Seccomp) (*filter, error) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if f := fs.loaded[*profile]; f != nil {
+		return f, nil
+	}
+	f, err := loadFilter(profile)
+	if err != nil {
+		return nil, err
+	}
+	if fs.loaded == nil {
+		fs.loaded = map[pods.Seccomp]*filter{}
+	}
+	fs.loaded[*profile] = f
+	return f, nil
+}
+
 // loadFilter returns the compiled form of profile, from the cache where it is good, else fresh and then cached.
 // Apps that start at once and share a profile compile it once.
 func loadFilter(profile *pods.Seccomp) (*filter, error) {

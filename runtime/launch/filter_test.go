@@ -69,6 +69,20 @@ func TestSeccomp(t *testing.T) {
 			}
 		})
 	}
+	t.Run("two apps at once, and no cache", func(t *testing.T) {
+		for range 5 {
+			p.must(os.Remove(profile.Program))
+			one, two := p.app("one", nil, "true"), p.app("two", nil, "true")
+			one.Seccomp, two.Seccomp = profile, profile
+			for _, a := range p.start(nil, one, two) {
+				if a.Error != "" {
+					t.Error(a.Error)
+				} else if code := p.wait(a.PID); code != 0 {
+					t.Errorf("got exit code %d", code)
+				}
+			}
+		}
+	})
 	t.Run("another profile", func(t *testing.T) {
 		p.profile(func(s *specs.LinuxSeccomp) { s.Syscalls = s.Syscalls[:len(s.Syscalls)-1] })
 		p.must(os.WriteFile(profile.Program, good, 0o600))

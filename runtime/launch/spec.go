@@ -13,8 +13,6 @@ import (
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	"github.com/opencontainers/runtime-spec/specs-go"
-
-	"github.com/gantryrun/gantry/pods"
 )
 
 // readSpec reads a config.json. Unlike the files of package pods it is OCI's format, not ours: fields that a newer
@@ -68,27 +66,6 @@ func (s *start) spec() (*specs.Spec, error) {
 		})
 	}
 	return spec, nil
-}
-
-// useFilter returns the compiled filter of profile. Nil without an error: there is none, or libcontainer has to install it,
-// and spec says so.
-func useFilter(profile *pods.Seccomp, spec *specs.Spec) (*filter, error) {
-	if profile == nil {
-		return nil, nil
-	}
-	if !spec.Process.NoNewPrivileges {
-		return nil, errors.New("install seccomp filter: a cached one needs no_new_privileges")
-	}
-	f, err := loadFilter(profile)
-	if !errors.Is(err, errNotCacheable) {
-		return f, err
-	}
-	source, err := os.ReadFile(profile.Profile)
-	if err != nil {
-		return nil, err
-	}
-	spec.Linux.Seccomp = &specs.LinuxSeccomp{}
-	return nil, json.Unmarshal(source, spec.Linux.Seccomp)
 }
 
 // containerID names an app's container. It has the pod in it because libcontainer names the session keyring after

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -22,21 +23,14 @@ var ErrSupervisorGone = errors.New("the supervisor is gone")
 // request at all is no error either. When the other end of control is closed before the last answer, Start kills
 // what it has started.
 func Start(control *os.File) error {
-	ctx, started := context.WithCancel(context.Background())
-	defer started()
+	ctx, joined := context.WithCancel(context.Background())
+	defer joined()
 	go wakeCgroups(ctx)
 	go warmUp()
 	in := bufio.NewReader(control)
-	line, err := in.ReadBytes('\n')
-	if errors.Is(err, io.EOF) && len(line) == 0 {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read request: %w", err)
-	}
-	var req pods.Launch
-	if err := json.Unmarshal(line, &req); err != nil {
-		return fmt.Errorf("read request: %w", err)
+	req, err := readRequest(in)
+	if req == nil {
+		return err
 	}
 	program, err := sealedProgram(req.Init)
 	if err != nil {
@@ -44,12 +38,43 @@ func Start(control *os.File) error {
 	} else {
 		defer program.Close()
 	}
+	return answer(control, in, begin(req, program, err, joined))
+}
+
+// readRequest returns nil where there is none, or none that can be read.
+func readRequest(in *bufio.Reader) (*pods.Launch, error) {
+	line, err := in.ReadBytes('\n')
+	if errors.Is(err, io.EOF) && len(line) == 0 {
+		return nil, nil
+	}
+	req := &pods.Launch{}
+	if err == nil {
+		err = json.Unmarshal(line, req)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read request: %w", err)
+	}
+	return req, nil
+}
+
+// begin starts every app, unless err says that none can be; it calls joined when all are in their cgroups.
+func begin(req *pods.Launch, program *os.File, err error, joined func()) []*start {
+	filters := &filters{}
 	starts := make([]*start, len(req.Apps))
+	var joining sync.WaitGroup
+	joining.Add(len(starts))
 	for i := range req.Apps {
-		starts[i] = &start{app: &req.Apps[i], stateDir: req.StateDir, program: program, done: make(chan struct{})}
+		starts[i] = &start{
+			app: &req.Apps[i], stateDir: req.StateDir, program: program, filters: filters,
+			joined: sync.OnceFunc(joining.Done), done: make(chan struct{}),
+		}
 		go starts[i].run(err)
 	}
-	return answer(control, in, starts)
+	go func() {
+		joining.Wait()
+		joined()
+	}()
+	return starts
 }
 
 // answer sends each result as soon as it and those before it are there.
