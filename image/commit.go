@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-
-	"github.com/gantryrun/gantry/pods/atomicfile"
 )
 
 // ErrLayersMissing: layers of an image that is being committed are not (or no longer) in the store: stage them and
@@ -30,8 +28,9 @@ type Draft struct {
 	AllowRollback bool
 }
 
-// Commit makes an image of what was fetched: its tree is built, then manifest and config, the image's record, and at
-// last the name are written, each durable before the next. It is idempotent. GC is held off while it runs.
+// Commit makes an image of what was fetched: layers, tree, manifest and config are durable before the image's record
+// and its name are written. When it returns nil the image survives a power cut. It is idempotent; GC is held off while
+// it runs.
 func (s *Store) Commit(ctx context.Context, d Draft) (*Image, error) {
 	rec, err := d.record()
 	if err != nil {
@@ -67,35 +66,55 @@ func (s *Store) commit(ctx context.Context, rec *imageRecord, d Draft) error {
 	if err != nil {
 		return err
 	}
-	if err := s.ensureTree(ctx, backend, rec.ChainID, rec.DiffIDs); err != nil {
+	err = syncTogether(
+		func() error { return s.ensureTree(ctx, backend, rec.ChainID, rec.DiffIDs) },
+		func() error { return s.putDocuments(rec, d) },
+	)
+	if err != nil {
 		return err
 	}
-	for _, blob := range []struct {
-		digest digest.Digest
-		data   []byte
-	}{{rec.ID, d.Manifest}, {rec.Manifest.Config.Digest, d.Config}} {
-		if there, err := exists(s.blobPath(blob.digest)); err != nil || there {
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		if err := atomicfile.Write(s.blobPath(blob.digest), 0o400, blob.data, true); err != nil {
-			return err
-		}
+	// Whoever made them: another process may have given the names just now.
+	err = syncDirs(s.layersDir(), s.treeDir(rec.ChainID), s.imagesDir(), s.blobsDir())
+	if err != nil {
+		return err
 	}
-	if err := writeRecord(s.recordPath(rec.ID), rec); err != nil {
+	record, err := encodeRecord(s.recordPath(rec.ID), rec)
+	if err != nil {
 		return err
 	}
 	earlier, err := s.history(d)
 	if err != nil {
 		return err
 	}
-	name := nameRecord{
+	name, err := encodeRecord(s.namePath(d.Name), nameRecord{
 		Version: recordVersion, Name: d.Name, ID: rec.ID, Fetched: rec.Fetched, Source: d.Source, Verified: d.Verified,
 		Evidence: d.Evidence, Root: d.Root, Earlier: earlier,
+	})
+	if err != nil {
+		return err
 	}
-	return writeRecord(s.namePath(d.Name), name)
+	if err := publish(record, name); err != nil {
+		return err
+	}
+	return syncDirs(s.recordsDir(), s.namesDir())
+}
+
+// putDocuments stores manifest and config as they came, unless they are there.
+func (s *Store) putDocuments(rec *imageRecord, d Draft) error {
+	var files []newFile
+	for _, f := range []newFile{
+		{path: s.blobPath(rec.ID), mode: 0o400, data: d.Manifest},
+		{path: s.blobPath(rec.Manifest.Config.Digest), mode: 0o400, data: d.Config},
+	} {
+		there, err := exists(f.path)
+		if err != nil {
+			return err
+		}
+		if !there {
+			files = append(files, f)
+		}
+	}
+	return publish(files...)
 }
 
 // layersSize adds up the layers as stored, or says which are missing.

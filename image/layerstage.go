@@ -52,7 +52,7 @@ func (s *Store) StageLayer(ctx context.Context, diffID digest.Digest) (*LayerSta
 	if err != nil || st == nil {
 		return nil, stageError(diffID, err)
 	}
-	tar, err := os.OpenFile(st.path("tar"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o400)
+	tar, err := createFile(st.path("tar"))
 	if err != nil {
 		return nil, stageError(diffID, errors.Join(err, st.abort()))
 	}
@@ -86,18 +86,26 @@ func (ls *LayerStage) Fill(r io.Reader, limits layer.Limits) error {
 	return nil
 }
 
-// Commit makes the layer part of the store; it is on disk when Commit returns nil.
+// Commit makes the layer part of the store. When it returns nil the layer's bytes are on disk; its name is with the
+// Commit of an image that has it.
 func (ls *LayerStage) Commit() error {
 	if ls.layer == nil {
 		return fmt.Errorf("commit layer %s: not filled", ls.diffID)
 	}
-	if err := writeSynced(ls.stage.path("index"), ls.layer.Encode); err != nil {
-		return fmt.Errorf("commit layer %s: %w", ls.diffID, err)
+	index, err := createFile(ls.stage.path("index"))
+	if err == nil {
+		err = writeAll(index, ls.layer.Encode)
 	}
-	if err := ls.tar.Sync(); err != nil {
-		return fmt.Errorf("commit layer %s: %w", ls.diffID, err)
+	if err == nil {
+		err = syncTogether(ls.tar.Sync, index.Sync, ls.stage.sync)
 	}
-	if err := ls.stage.commit(); err != nil {
+	if err == nil {
+		err = ls.stage.commit()
+	}
+	if index != nil {
+		index.Close()
+	}
+	if err != nil {
 		return fmt.Errorf("commit layer %s: %w", ls.diffID, err)
 	}
 	return nil
@@ -106,20 +114,17 @@ func (ls *LayerStage) Commit() error {
 // Abort frees everything that was not committed.
 func (ls *LayerStage) Abort() error { return errors.Join(ls.tar.Close(), ls.stage.abort()) }
 
-// writeSynced makes a file, read-only, and syncs it.
-func writeSynced(path string, fill func(io.Writer) error) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o400)
-	if err != nil {
+// createFile makes a file that is only read once it is written.
+func createFile(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o400)
+}
+
+func writeAll(f *os.File, fill func(io.Writer) error) error {
+	w := bufio.NewWriterSize(f, 256<<10)
+	if err := fill(w); err != nil {
 		return err
 	}
-	w := bufio.NewWriterSize(f, 256<<10)
-	if err = fill(w); err == nil {
-		err = w.Flush()
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
+	return w.Flush()
 }
 
 // flushEvery bytes the kernel is asked to begin writing, so that the disk works while the processor does and the

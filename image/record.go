@@ -12,8 +12,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/gantryrun/gantry/pods/atomicfile"
 )
 
 // recordVersion of both kinds of record. Another version is an error, never a guess.
@@ -124,13 +122,13 @@ func readRecord(path string, into any) (time.Time, error) {
 	return info.ModTime(), nil
 }
 
-// writeRecord is the commit point of what the record names: durable when it returns.
-func writeRecord(path string, rec any) error {
+// encodeRecord makes a file of a record.
+func encodeRecord(path string, rec any) (newFile, error) {
 	data, err := json.Marshal(rec)
 	if err != nil {
-		return fmt.Errorf("encode record: %w", err)
+		return newFile{}, fmt.Errorf("encode record: %w", err)
 	}
-	return atomicfile.Write(path, 0o600, append(data, '\n'), true)
+	return newFile{path: path, mode: 0o600, data: append(data, '\n')}, nil
 }
 
 func checkDigests(list []digest.Digest) error {

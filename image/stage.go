@@ -91,17 +91,22 @@ func sameFile(f *os.File, path string) error {
 
 func (st *stage) path(name string) string { return filepath.Join(st.dir, name) }
 
-// commit puts the stage in its place; durable when it returns nil, if what lies inside was synced before.
+// commit puts the stage in its place. What lies inside has been synced, with sync; the new name is the caller's to
+// make durable, with syncDirs of the directory around it.
 func (st *stage) commit() error {
-	if err := st.lock.Sync(); err != nil { // the directory: the lock is on it
-		return fmt.Errorf("sync %s: %w", st.dir, err)
-	}
 	if err := os.Rename(st.dir, st.final); err != nil {
 		return err
 	}
 	st.over = true
-	st.lock.Close()
-	return syncDir(filepath.Dir(st.final))
+	return st.lock.Close()
+}
+
+// sync makes durable which files the stage has.
+func (st *stage) sync() error {
+	if err := st.lock.Sync(); err != nil { // the lock is on the directory
+		return fmt.Errorf("sync %s: %w", st.dir, err)
+	}
+	return nil
 }
 
 // abort removes what was made. After commit it does nothing.
@@ -119,14 +124,6 @@ func emptyDir(dir string) error {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
 	}
 	return err
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // hidden says whether an entry of layers/ or images/ is not a layer or image.

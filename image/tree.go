@@ -13,7 +13,8 @@ import (
 	"github.com/gantryrun/gantry/image/layer"
 )
 
-// ensureTree makes what the layers add up to, in the form of backend, unless it is there. The layers must be.
+// ensureTree makes what the layers add up to, in the form of backend, unless it is there. The layers must be. What it
+// makes is whole, whenever the power goes; only Commit promises that it stays, and syncs names.
 func (s *Store) ensureTree(ctx context.Context, backend Backend, chain digest.Digest, diffIDs []digest.Digest) error {
 	part := "index"
 	if backend == Dir {
@@ -54,10 +55,7 @@ func (s *Store) makeTree(ctx context.Context, final, part string, diffIDs []dige
 	if err := os.MkdirAll(treeDir, 0o700); err != nil {
 		return err
 	}
-	if err := os.Rename(st.path(part), final); err != nil {
-		return err
-	}
-	return errors.Join(syncDir(treeDir), syncDir(s.imagesDir()))
+	return os.Rename(st.path(part), final)
 }
 
 // merge reads the layers' own indexes and opens their tars, lowest first.
@@ -96,7 +94,7 @@ func (s *Store) readLayer(d digest.Digest) (*layer.Layer, error) {
 }
 
 func writeIndex(tree *layer.Tree, path string, tars []*os.File) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o400)
+	f, err := createFile(path)
 	if err != nil {
 		return err
 	}
