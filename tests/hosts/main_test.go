@@ -1,6 +1,7 @@
 package hosts_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -88,7 +89,9 @@ func writeBusybox(file string) error {
 // run runs a command on the host.
 func (m machine) run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	code, stdout, stderr, err := m.Run(t.Context(), args...)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute) // cleanups run commands too
+	defer cancel()
+	code, stdout, stderr, err := m.Run(ctx, args...)
 	if err != nil {
 		t.Fatalf("%s: %v", args[0], err)
 	}

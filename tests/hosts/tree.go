@@ -22,7 +22,7 @@ var ErrNoTree = errors.New("no tree of Debian with systemd")
 // written into it.
 func Tree() (string, error) {
 	cache := filepath.Join(testimages.Cache(), "hosts")
-	tree := filepath.Join(cache, "systemd.tree")
+	tree := filepath.Join(cache, "systemd-1.tree")
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", err
 	}
@@ -59,8 +59,10 @@ func Tree() (string, error) {
 // furnish masks what has nothing to do on a host without a console, a disk or a network, and costs the boot time.
 func furnish(tree string) error {
 	for _, unit := range []string{
-		"console-getty.service", "getty@tty1.service", "systemd-logind.service", "systemd-networkd.service", "systemd-timesyncd.service",
-		"e2scrub_reap.service", "systemd-update-utmp.service", "systemd-firstboot.service", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer",
+		"console-getty.service", "getty@.service", "getty-static.service", "systemd-logind.service", "systemd-networkd.service", "systemd-timesyncd.service",
+		"e2scrub_reap.service", "e2scrub_all.timer", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "systemd-firstboot.service",
+		"apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "systemd-modules-load.service", "systemd-remount-fs.service",
+		"dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "sys-fs-fuse-connections.mount", "modprobe@.service",
 	} {
 		err := os.Symlink("/dev/null", filepath.Join(tree, "etc/systemd/system", unit))
 		if err != nil && !errors.Is(err, os.ErrExist) {

@@ -1,8 +1,255 @@
 package hosts_test
 
-import "testing"
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
 
-func TestTry(t *testing.T) {
+// contract is the part of a unit that docs/systemd.md recommends, but for ExecStart.
+const contract = `[Service]
+Type=notify
+Delegate=yes
+KillMode=mixed
+TimeoutStopSec=15
+ExecStopPost=-/usr/bin/gantry rm --force --uuid-file=%t/gantry/%N.uuid
+RuntimeDirectory=gantry
+RuntimeDirectoryPreserve=yes
+`
+
+// run is the begin of an ExecStart.
+const run = "ExecStart=/usr/bin/gantry run --net=none --uuid-file-save=%t/gantry/%N.uuid "
+
+// unit installs a unit, and at the end of the test stops it and checks that nothing of it is left.
+func (m machine) unit(t *testing.T, name, text string) {
+	t.Helper()
+	m.install(t, name, text)
+	t.Cleanup(func() {
+		m.must(t, "systemctl", "stop", name)
+		m.run(t, "systemctl", "reset-failed", name)
+		m.clean(t)
+	})
+}
+
+func (m machine) install(t *testing.T, name, text string) {
+	t.Helper()
+	file := m.Path("/run/systemd/system/" + name)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m.must(t, "systemctl", "daemon-reload")
+}
+
+// remains lists all that a pod may leave, which is what gantry keeps outside its store.
+const remains = `
+find /sys/fs/cgroup -name 'gantry-*'
+find /run/gantry/pods /run/gantry/leases -mindepth 1 -type f 2>/dev/null | grep -v -e last_reserved -e '/lock$' || :
+ls -A /var/lib/gantry/pods
+ip -o link | grep -v ': lo:' || :
+pgrep -l gantry || :
+grep /var/lib/gantry/pods /proc/1/mountinfo || :
+`
+
+// clean checks that the host has no pod, and nothing of one.
+func (m machine) clean(t *testing.T) {
+	t.Helper()
+	var left string
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if left = m.sh(t, remains); left == "" {
+			return
+		}
+	}
+	t.Errorf("left behind:\n%s", left)
+}
+
+// show is a property of a unit.
+func (m machine) show(t *testing.T, unit, property string) string {
+	t.Helper()
+	return strings.TrimSpace(m.must(t, "systemctl", "show", "--value", "--property="+property, unit))
+}
+
+func (m machine) journal(t *testing.T, unit string) string {
+	t.Helper()
+	return m.must(t, "journalctl", "--no-pager", "--output=cat", "--unit="+unit)
+}
+
+// start starts the unit and wants that to succeed.
+func (m machine) start(t *testing.T, unit string) {
+	t.Helper()
+	if code, _, _ := m.run(t, "systemctl", "start", unit); code != 0 {
+		t.Fatalf("%s did not start:\n%s", unit, m.journal(t, unit))
+	}
+}
+
+func (m machine) mainPID(t *testing.T, unit string) int {
+	t.Helper()
+	pid, err := strconv.Atoi(m.show(t, unit, "MainPID"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+func (m machine) uuid(t *testing.T, unit string) string {
+	t.Helper()
+	return m.sh(t, "cat /run/gantry/"+strings.TrimSuffix(unit, ".service")+".uuid")
+}
+
+// A unit is up when its pod is ready; its main process is the supervisor, and all of the pod is in its cgroup.
+func TestNotify(t *testing.T) {
 	m := boot(t)
-	t.Log(m.sh(t, "systemd-analyze; systemd-analyze blame | head -40; systemctl list-units --type=service --no-pager; systemctl list-timers; systemd-run --wait -p Delegate=yes gantry run --net=none "+busybox+" -- sh -c 'sleep 3' & sleep 1; find /sys/fs/cgroup -name 'gantry-*'; systemd-cgls --no-pager"))
+	m.unit(t, "notify.service", contract+run+busybox+" --name=one -- sleep 1000 --- "+busybox+" --name=two --after=one -- sleep 1000\n")
+	m.start(t, "notify.service")
+	pid := m.mainPID(t, "notify.service")
+	if comm := m.sh(t, fmt.Sprintf("cat /proc/%d/comm", pid)); comm != "gantry-stage1" {
+		t.Errorf("main process is %s", comm)
+	}
+	uuid := m.uuid(t, "notify.service")
+	m.must(t, "gantry", "status", "--wait-ready=1ms", uuid)
+	status := m.must(t, "systemctl", "status", "--no-pager", "notify.service")
+	if strings.Count(status, "sleep 1000") != 2 {
+		t.Errorf("systemctl status does not show both apps:\n%s", status)
+	}
+	for _, hierarchy := range []string{"memory", "pids", "devices", "systemd"} {
+		procs := m.sh(t, "cat /sys/fs/cgroup/"+hierarchy+"/system.slice/notify.service/gantry-"+uuid+"/*/cgroup.procs")
+		if len(strings.Fields(procs)) != 2 {
+			t.Errorf("apps in the unit's cgroup of %s: %q", hierarchy, procs)
+		}
+	}
+}
+
+// A pod that cannot be made ready is a unit that did not start.
+func TestNotReady(t *testing.T) {
+	m := boot(t)
+	m.unit(t, "unready.service", contract+run+busybox+" -- /no/such/program\n")
+	if code, _, _ := m.run(t, "systemctl", "start", "unready.service"); code == 0 {
+		t.Error("it started")
+	}
+	if s := m.show(t, "unready.service", "ExecMainStatus"); s != "127" {
+		t.Errorf("exit status %s, want 127", s)
+	}
+}
+
+// The unit's MemoryMax holds for the pod, and the pod's record says what happened.
+func TestMemoryMax(t *testing.T) {
+	m := boot(t)
+	m.unit(t, "memory.service", strings.Replace(contract, "ExecStopPost", "#", 1)+"MemoryMax=48M\n"+
+		run+busybox+" --name=hungry -- sh -c 'sleep 0.5; tail /dev/zero'\n")
+	m.start(t, "memory.service")
+	await(t, "the end of the unit", func() bool { return m.show(t, "memory.service", "ActiveState") == "failed" })
+	uuid := m.uuid(t, "memory.service")
+	inspect := m.must(t, "gantry", "inspect", uuid)
+	if !strings.Contains(inspect, `"oomKilled": true`) {
+		t.Errorf("the record does not know of the kill:\n%s", inspect)
+	}
+	if s := m.show(t, "memory.service", "ExecMainStatus"); s != "137" {
+		t.Errorf("exit status %s, want 137", s)
+	}
+	m.must(t, "gantry", "rm", uuid)
+}
+
+// Whoever dies, the unit starts a new pod, and nothing of the old one stays.
+func TestRestart(t *testing.T) {
+	m := boot(t)
+	m.unit(t, "restart.service", "[Unit]\nStartLimitIntervalSec=0\n"+contract+"Restart=always\nRestartSec=50ms\n"+
+		run+busybox+" --name=a -- sleep 1000 --- "+busybox+" --name=b -- sleep 1000\n")
+	m.start(t, "restart.service")
+	for name, kill := range map[string]string{
+		"supervisor": "kill -KILL %d",
+		"app":        "gantry kill --app=b $(cat /run/gantry/restart.uuid) # %d",
+		"reaper":     "kill -KILL $(pgrep -P %d gantry-init)",
+	} {
+		pid, uuid := m.mainPID(t, "restart.service"), m.uuid(t, "restart.service")
+		m.sh(t, fmt.Sprintf(kill, pid))
+		await(t, "a new pod after the death of the "+name, func() bool {
+			return m.mainPID(t, "restart.service") != pid && m.show(t, "restart.service", "SubState") == "running"
+		})
+		if now := m.uuid(t, "restart.service"); now == uuid {
+			t.Errorf("after the death of the %s: the same pod", name)
+		}
+		if left := m.sh(t, "find /sys/fs/cgroup /var/lib/gantry/pods -name '*"+uuid+"*'"); left != "" {
+			t.Errorf("after the death of the %s, left behind: %s", name, left)
+		}
+	}
+}
+
+// A stop goes through the supervisor, which stops the apps in the reverse of their order.
+func TestStopOrder(t *testing.T) {
+	m := boot(t)
+	app := func(name, after string) string {
+		return busybox + " --name=" + name + after + " -- sh -c 'trap \"echo stop-" + name + "; sleep 0.2; echo end-" + name + "; exit 0\" TERM; while :; do sleep 0.05; done' --- "
+	}
+	m.unit(t, "order.service", contract+run+app("db", "")+app("web", " --after=db")+"\n")
+	m.start(t, "order.service")
+	m.must(t, "systemctl", "stop", "order.service")
+	var got []string
+	for line := range strings.Lines(m.journal(t, "order.service")) {
+		if _, said, ok := strings.Cut(strings.TrimSpace(line), ": "); ok && (strings.HasPrefix(said, "stop-") || strings.HasPrefix(said, "end-")) {
+			got = append(got, said)
+		} else if strings.HasPrefix(line, "stop-") || strings.HasPrefix(line, "end-") {
+			got = append(got, strings.TrimSpace(line))
+		}
+	}
+	if want := "stop-web end-web stop-db end-db"; strings.Join(got, " ") != want {
+		t.Errorf("order of the stop: %v, want %s", got, want)
+	}
+	if r := m.show(t, "order.service", "Result"); r != "success" {
+		t.Errorf("result %s", r)
+	}
+}
+
+// TimeoutStopSec is the last word, over any --stop-timeout.
+func TestStopTimeout(t *testing.T) {
+	m := boot(t)
+	m.unit(t, "stubborn.service", contract+"TimeoutStopSec=1\n"+run+busybox+" --stop-timeout=1h -- sh -c 'trap : TERM; while :; do sleep 0.05; done'\n")
+	m.start(t, "stubborn.service")
+	start := time.Now()
+	m.must(t, "systemctl", "stop", "stubborn.service")
+	if d := time.Since(start); d > 5*time.Second {
+		t.Errorf("the stop took %v", d)
+	}
+}
+
+// 24 KB of JSON in lines of Environment= arrive whole, as BlaBlaCar's units hand them on.
+func TestEnvironment(t *testing.T) {
+	m := boot(t)
+	var lines, glued strings.Builder
+	whole := strings.Repeat(`{"key": "value with blanks, \"quotes\" and 100%"},`, 24<<10/50)
+	for i := 0; i*1900 < len(whole); i++ {
+		chunk := whole[i*1900 : min(len(whole), (i+1)*1900)]
+		chunk = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `%`, `%%`).Replace(chunk)
+		fmt.Fprintf(&lines, "Environment=\"ATTR_%d=%s\"\n", i, chunk)
+		fmt.Fprintf(&glued, "${ATTR_%d}", i)
+	}
+	m.unit(t, "environment.service", contract+lines.String()+
+		"ExecStart=/usr/bin/gantry run --net=none --uuid-file-save=%t/gantry/%N.uuid --set-env=TEMPLATER_OVERRIDE="+glued.String()+" "+
+		busybox+" -- sh -c 'printf %%s \"$$TEMPLATER_OVERRIDE\" | sha256sum; sleep 1000'\n")
+	m.start(t, "environment.service")
+	file := filepath.Join(m.Share, "whole")
+	if err := os.WriteFile(file, []byte(whole), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want := m.sh(t, "sha256sum </mnt/whole")
+	await(t, "the app's sum", func() bool { return strings.Contains(m.journal(t, "environment.service"), want) })
+}
+
+// One template serves many pods.
+func TestTemplate(t *testing.T) {
+	m := boot(t)
+	m.install(t, "web@.service", contract+"ExecStart=/usr/bin/gantry run --net=none --uuid-file-save=%t/gantry/%N.uuid --pod-name=web-%i --hostname=%i "+
+		busybox+" -- sh -c 'hostname; sleep 1000'\n")
+	t.Cleanup(func() { m.clean(t) })
+	m.must(t, "systemctl", "start", "web@one.service", "web@two.service")
+	for _, i := range []string{"one", "two"} {
+		m.must(t, "gantry", "status", "web-"+i)
+		await(t, "the host name", func() bool { return strings.Contains(m.journal(t, "web@"+i+".service"), i+"\n") })
+	}
+	m.must(t, "systemctl", "stop", "web@*.service")
 }
