@@ -82,15 +82,15 @@ func leases(Options) ([]string, error) {
 
 // runFiles lists what else lies in /run/gantry: control sockets and their directories. The mount points of
 // images are not listed; that they are mounted is what the mounts show. The few directories and files that the
-// first pod makes and every later one uses are no leak.
-func runFiles(opts Options) ([]string, error) {
+// first pod makes and every later one uses are no leak, nor is the record of the sysctls that it changed.
+func runFiles(Options) ([]string, error) {
 	var out []string
 	entries, err := os.ReadDir(runDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	for _, e := range entries {
-		if e.Name() == "images" || e.Name() == "leases" || strings.HasSuffix(e.Name(), "lock") || opts.Standing && e.Name() == "host.json" {
+		if e.Name() == "images" || e.Name() == "leases" || strings.HasSuffix(e.Name(), "lock") || e.Name() == "host.json" {
 			continue
 		}
 		top := filepath.Join(runDir, e.Name())

@@ -25,7 +25,7 @@ type Options struct {
 	Dirs []string // data directories (--dir): their pods, their locks
 
 	// Standing lets pass what is made once per host, for all pods to come: mounts of stored images, the nft table
-	// as long as it has nothing of any pod, the record of sysctls that were changed.
+	// as long as it has nothing of any pod.
 	Standing bool
 
 	// Wait bounds how long Check lets the kernel finish what it does on its own time: tearing down network

@@ -138,6 +138,18 @@ func archive(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(ociimage.WriteLayout(ts.MkAbs(args[1]), all["busybox:1"], "1"))
 }
 
+// waitReady waits until every app of a pod has been started. run writes its UUID file before the pod is there, so
+// that "no such pod" is not the last word.
+func waitReady(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, len(args) == 1, "wait-ready POD")
+	for deadline := time.Now().Add(15 * time.Second); run(ts, []string{"gantry", "status", "--wait-ready=10s", args[0]}) != 0; {
+		if time.Now().After(deadline) {
+			ts.Fatalf("pod %s is not ready:\n%s", args[0], ts.ReadFile("stderr"))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
 // disk mounts a small ext4 on DIR: big enough for a data directory, not for an image.
 func disk(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, len(args) == 2, "disk DIR MEGABYTES")

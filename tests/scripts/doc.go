@@ -9,6 +9,7 @@
 //	refused REGEXP COMMAND... run, and require: code 254, nothing on stdout, one line "gantry: ..." that matches
 //	setenv NAME FILE         set a variable to what a file holds
 //	wait-state POD STATE     wait until gantry status says so
+//	wait-ready POD           wait until all its apps have been started
 //	wait-file FILE           wait until a file is there
 //	wait-log POD TEXT        wait until gantry logs shows it
 //	sleep DURATION           where there is nothing to wait for

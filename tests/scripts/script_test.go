@@ -43,7 +43,7 @@ func runScript(t *testing.T, bin, file string) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"registry": startRegistry, "exits": exits, "refused": refused, "setenv": setenv,
 			"wait-state": waitState, "leakcheck": leakCheck, "disk": disk,
-			"wait-file": waitFile, "wait-log": waitLog, "sleep": sleep, "archive": archive,
+			"wait-file": waitFile, "wait-log": waitLog, "wait-ready": waitReady, "sleep": sleep, "archive": archive,
 		},
 	})
 }
