@@ -5,7 +5,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +20,8 @@ import (
 )
 
 const kills = 40
+
+var pidOf = regexp.MustCompile(`(?m)^pid=(\d+)$`)
 
 // SIGKILL of gantry, which becomes gantry-stage1 on its way, at random moments of its life: no process of the pod
 // outlives it, and gc removes all the rest.
@@ -56,6 +60,68 @@ func TestKill(t *testing.T) {
 	if t.Failed() {
 		t.Logf("seed %d", seed)
 	}
+}
+
+// SIGKILL of the gantry that waits for a detached pod to be ready: the pod is there or it is not, and whatever is
+// there can be stopped and collected.
+func TestKillDetached(t *testing.T) {
+	if !box.Enter(t, build.Env(build.Dir(t))) {
+		return
+	}
+	h := newHost(t)
+	image := busyboxArchive(t)
+	h.must(t, "fetch", image)
+	for n := range 16 {
+		cmd := h.command(t, "run", "--detach", "--net=default", image, "--", "sleep", "300")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(n) * 6 * time.Millisecond)
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	for _, uuid := range strings.Fields(h.must(t, "list", "--full", "--no-legend", "--fields=uuid")) {
+		if code, _, stderr := h.run(t, "stop", "--force", uuid); code != 0 && !strings.Contains(stderr, "not running") {
+			t.Logf("stop %s: %d %s", uuid, code, stderr)
+		}
+	}
+	if left := survivors(t, h); len(left) > 0 {
+		t.Errorf("after stop --force these live on: %v", left)
+	}
+	h.check(t)
+}
+
+// SIGKILL of stop, rm and gc: what they leave, the next gc finishes.
+func TestKillSweepers(t *testing.T) {
+	if !box.Enter(t, build.Env(build.Dir(t))) {
+		return
+	}
+	h := newHost(t)
+	image := busyboxArchive(t)
+	h.must(t, "fetch", image)
+	for n := range 12 {
+		uuid := strings.TrimSpace(h.must(t, "run", "--detach", "--net=default", image, "--", "sleep", "300"))
+		sweeper := [][]string{{"stop", uuid}, {"rm", "--force", uuid}, {"gc", "--grace-period=0s"}}[n%3]
+		if sweeper[0] == "gc" { // it has work where a supervisor was killed
+			supervisor := atoi(t, h.field(t, uuid, pidOf))
+			_ = syscall.Kill(supervisor, syscall.SIGKILL)
+			await(t, "the supervisor's end", func() bool { return h.state(t, uuid) == "exited" })
+		}
+		cmd := h.command(t, sweeper...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(n) * 3 * time.Millisecond)
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if s := h.state(t, uuid); s != "" && s != "exited" {
+			h.run(t, "stop", "--force", uuid)
+		}
+	}
+	if left := survivors(t, h); len(left) > 0 {
+		t.Errorf("these live on: %v", left)
+	}
+	h.check(t)
 }
 
 // Kills during a fetch leave a store that works, with nothing half-made visible.
