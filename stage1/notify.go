@@ -19,7 +19,7 @@ type announcement struct {
 }
 
 func (a *announcer) ready() {
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // nobody listening is fine
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady+"\nSTATUS=running") // nobody listening is fine
 	a.line(announcement{Ready: true})
 }
 
@@ -28,7 +28,7 @@ func (a *announcer) failed(code int, why string) {
 }
 
 func (a *announcer) stopping() {
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping+"\nSTATUS=stopping")
 }
 
 // line is said once.

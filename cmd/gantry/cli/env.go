@@ -29,6 +29,7 @@ type env struct {
 	insecure                                   insecure
 	warned                                     []string
 	fetching                                   atomic.Int32
+	unit                                       unitProgress
 	debug                                      bool
 	logFormat                                  string
 	backend                                    string

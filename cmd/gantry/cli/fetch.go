@@ -112,6 +112,14 @@ func (e *env) fetch(ctx context.Context, store *image.Store, ref image.Ref, o fe
 		defer p.end()
 		c.Progress = p.event
 	}
+	if say := c.Progress; underUnit() {
+		c.Progress = func(ev fetch.Event) {
+			if say != nil {
+				say(ev)
+			}
+			e.unit.event(ev)
+		}
+	}
 	return c.Fetch(ctx, ref, fetch.Options{Platform: o.platform, KeepBlobs: o.keepBlobs, AllowRollback: o.rollback})
 }
 
