@@ -92,7 +92,9 @@ func (v *verifier) search(ctx context.Context, subject digest.Digest) (*image.Ev
 			v.note("more than %d referrers", maxReferrers)
 			break
 		}
-		if desc.ArtifactType != bundleType && desc.ArtifactType != "" && desc.ArtifactType != simpleArtifact {
+		switch desc.ArtifactType {
+		case bundleType, simpleArtifact, "", ocispec.MediaTypeEmptyJSON: // some registries name the config's type
+		default:
 			continue
 		}
 		if evidence, err = v.referrer(ctx, subject, desc); evidence != nil || err != nil {
