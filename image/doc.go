@@ -4,8 +4,8 @@
 // becomes lower directories for overlayfs. It never talks to a network, never parses a tar (image/layer does), never
 // knows what a pod is: garbage collection is handed the images to keep.
 //
-// Invariant: what a record names is whole. Bytes are verified and on disk before the record that names them, in the
-// order layer, index, blobs, record, name; whatever a crash leaves in between is swept by GC.
+// Invariant: what a record names is whole. Layers, tree and documents are verified and on disk before the record that
+// names them, and both record and name when Commit returns; whatever a crash leaves in between is swept by GC.
 //
 //	blobs/sha256/<hex>            manifests and configs as fetched; compressed layers where they were asked to be kept
 //	layers/<diffID>/{tar,index}   a layer of a registry, uncompressed, and its own index

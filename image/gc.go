@@ -103,6 +103,7 @@ type collector struct {
 	images      []*Image // that stay
 	gone        []*Image // that go
 	blind       bool     // some record cannot be read: what it needs is not known
+	astray      []string // names that lead to no record
 	trash       []string
 }
 
@@ -149,6 +150,13 @@ func (c *collector) load(ctx context.Context) error {
 	}
 	names, err := c.names()
 	c.blind = err != nil
+	for id, recs := range names {
+		if !slices.Contains(ids, id) {
+			for _, rec := range recs {
+				c.astray = append(c.astray, rec.Name)
+			}
+		}
+	}
 	for _, id := range ids {
 		if err := ctx.Err(); err != nil {
 			return err

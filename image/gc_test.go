@@ -127,6 +127,11 @@ func TestGCSweepsWhatCrashesLeave(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	astray := draftOf(t, "docker.io/library/astray:latest", "e", img.DiffIDs...)
+	if lost, err := s.Commit(t.Context(), astray); err != nil || os.Remove(s.recordPath(lost.ID)) != nil ||
+		os.Remove(s.blobPath(lost.ID)) != nil || os.Remove(s.blobPath(lost.Manifest.Config.Digest)) != nil {
+		t.Fatal(err)
+	}
 	report, err := s.GC(t.Context(), GCOptions{Grace: time.Hour})
 	if err != nil {
 		t.Fatal(err)

@@ -151,12 +151,13 @@ func (c *collector) dropStage(path string) error {
 	return c.discard(path)
 }
 
-// dropTemporary takes what atomicfile left when it was killed: whoever writes there holds the store's lock, shared.
+// dropTemporary takes what publish left when it was killed, or the power went: temporary files, and names that became
+// durable before the record that they lead to. Whoever writes there holds the store's lock, shared.
 func (c *collector) dropTemporary() error {
 	if c.opts.DryRun {
 		return nil
 	}
-	var errs error
+	_, errs := c.unlinkNames(c.astray)
 	for _, dir := range []string{c.blobsDir(), c.recordsDir(), c.namesDir()} {
 		list, err := entries(dir)
 		errs = errors.Join(errs, err)
