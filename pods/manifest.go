@@ -114,9 +114,9 @@ type App struct {
 	Stdin       string            `json:"stdin,omitempty"`
 	Stdout      string            `json:"stdout,omitempty"`
 	Stderr      string            `json:"stderr,omitempty"`
-	StopSignal  string            `json:"stopSignal"`  // "SIGTERM"
-	StopTimeout int               `json:"stopTimeout"` // seconds until SIGKILL
-	Restart     string            `json:"restart,omitempty"`
+	StopSignal  string            `json:"stopSignal"`        // "SIGTERM"
+	StopTimeout int               `json:"stopTimeout"`       // seconds until SIGKILL
+	Restart     string            `json:"restart,omitempty"` // see ParseRestart
 	Essential   bool              `json:"essential"`
 	After       []string          `json:"after,omitempty"`
 	Seccomp     *Seccomp          `json:"seccomp,omitempty"` // nil: no filter, or one in config.json

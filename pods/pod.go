@@ -139,29 +139,42 @@ func (p *Pod) Apps() ([]*App, error) {
 // AppPath is the path of name in app's directory, relative to the pod's.
 func AppPath(app, name string) string { return filepath.Join(appsDir, app, name) }
 
-// LastRun reads the newest record of a finished run of app, and how many there are. (nil, 0, nil): none yet.
+// LastRun reads the newest record of a finished run of app, and how many runs there were. (nil, 0, nil): none yet.
 func (p *Pod) LastRun(app string) (*AppRun, int, error) {
-	for n := 0; ; n++ {
-		if _, err := p.root.Lstat(runPath(app, n)); err == nil {
-			continue
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return nil, 0, err
-		}
-		if n == 0 {
-			return nil, 0, nil
-		}
-		r := &AppRun{}
-		return r, n, p.read(runPath(app, n-1), r)
+	entries, err := fs.ReadDir(p.root.FS(), AppPath(app, "runs"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, err
 	}
+	runs := 0
+	for _, e := range entries {
+		var n int
+		if _, err := fmt.Sscanf(e.Name(), "%d.json", &n); err == nil { // not so: being written
+			runs = max(runs, n+1)
+		}
+	}
+	if runs == 0 {
+		return nil, 0, nil
+	}
+	r := &AppRun{}
+	return r, runs, p.read(runPath(app, runs-1), r)
 }
 
-// WriteAppRun writes the record of app's n-th run (from 0). Only stage1 calls it.
+// keptRuns is how many records of an app's runs are kept: one that fails for a year fills no disk.
+const keptRuns = 100
+
+// WriteAppRun writes the record of app's n-th run (from 0), and drops an old one. Only stage1 calls it.
 func (p *Pod) WriteAppRun(app string, n int, r *AppRun) error {
 	r.Version = Version
 	if err := p.root.Mkdir(AppPath(app, "runs"), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return p.write(runPath(app, n), r)
+	if err := p.write(runPath(app, n), r); err != nil || n < keptRuns {
+		return err
+	}
+	if err := p.root.Remove(runPath(app, n-keptRuns)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func runPath(app string, n int) string { return AppPath(app, fmt.Sprintf("runs/%d.json", n)) }

@@ -49,4 +49,6 @@ type AppRun struct {
 	Reason    string    `json:"reason,omitempty"` // why it could not be started
 	Started   time.Time `json:"started"`
 	Finished  time.Time `json:"finished"`
+	// Again is when the app is to be started again; nil: it is not.
+	Again *time.Time `json:"again,omitempty"`
 }

@@ -69,6 +69,13 @@ func (req *Request) completeApps() error {
 		if a.StopTimeout == 0 {
 			a.StopTimeout = DefaultStopTimeout
 		}
+		policy, err := pods.ParseRestart(a.Restart)
+		if err != nil {
+			return fmt.Errorf("app %s: %w", a.Name, err)
+		}
+		if policy != (pods.RestartPolicy{}) && a.Stdin == pods.StreamTTY {
+			return fmt.Errorf("app %s: one with a terminal cannot be started again: leave out --restart or --tty", a.Name)
+		}
 	}
 	for _, a := range req.Apps {
 		for _, before := range a.After {

@@ -158,7 +158,7 @@ func appManifest(a *AppRequest, order int, img *usedImage) (*pods.App, error) {
 		Rootfs: pods.Rootfs{Lower: img.lower, ReadOnly: a.ReadOnlyRootfs},
 		Stdin:  a.Stdin, Stdout: a.Stdout, Stderr: a.Stderr,
 		StopSignal: signal, StopTimeout: a.StopTimeout,
-		Essential: a.Essential, After: a.After, Labels: a.Labels, Annotations: a.Annotations,
+		Restart: a.Restart, Essential: a.Essential, After: a.After, Labels: a.Labels, Annotations: a.Annotations,
 	}, nil
 }
 

@@ -49,6 +49,7 @@ type AppRequest struct {
 	Stderr      string
 	StopSignal  string // empty: the image's, else SIGTERM
 	StopTimeout int    // seconds; 0: DefaultStopTimeout
+	Restart     string // pods.ParseRestart; empty: no
 	Essential   bool
 	After       []string
 	Labels      map[string]string

@@ -19,13 +19,33 @@ type Status struct {
 	Left   []string       `json:"left,omitempty"` // clean-up that gc has to do again
 	Pod    *pods.Manifest `json:"pod,omitempty"`
 	Status []AppStatus    `json:"status"`
+
+	runDir string
 }
 
 // AppStatus is how an app is doing, or did.
 type AppStatus struct {
 	*pods.App
-	Runs int          `json:"runs"` // finished ones
-	Last *pods.AppRun `json:"last,omitempty"`
+	State string       `json:"state"`         // AppStarting, AppRunning, AppRestarting, AppExited, or "" of one that never ran
+	PID   int          `json:"pid,omitempty"` // of its first process, while it runs
+	Runs  int          `json:"runs"`          // finished ones
+	Last  *pods.AppRun `json:"last,omitempty"`
+}
+
+// What AppStatus.State can be.
+const (
+	AppStarting   = "starting"
+	AppRunning    = "running"
+	AppRestarting = "restarting" // it has ended, and is to be started again
+	AppExited     = "exited"
+)
+
+// Restarts is how often the app was started again.
+func (a *AppStatus) Restarts() int {
+	if a.State == AppExited {
+		return max(0, a.Runs-1)
+	}
+	return a.Runs
 }
 
 // ReadStatus reads one pod.
@@ -53,7 +73,32 @@ func ReadStatus(store *pods.Store, pod *pods.Pod) (*Status, error) {
 		}
 		s.Status = append(s.Status, AppStatus{App: a, Runs: n, Last: last})
 	}
-	return s, s.readEnds(pod)
+	if err := s.readEnds(pod); err != nil {
+		return nil, err
+	}
+	for i := range s.Status {
+		s.Status[i].look(s.State.Live(), s.runDir)
+	}
+	return s, nil
+}
+
+// look works out how the app is doing. While it runs it has no file of its own in the pod directory: its process tells.
+func (a *AppStatus) look(live bool, runDir string) {
+	if live && runDir != "" {
+		if p, err := appProcess(runDir, a.Name); err == nil {
+			a.State, a.PID = AppRunning, p.pid
+			p.close()
+			return
+		}
+	}
+	switch {
+	case live && a.Last == nil:
+		a.State = AppStarting
+	case live && a.Last.Again != nil:
+		a.State = AppRestarting
+	case a.Last != nil:
+		a.State = AppExited
+	}
 }
 
 func (s *Status) readEnds(pod *pods.Pod) error {
@@ -61,6 +106,7 @@ func (s *Status) readEnds(pod *pods.Pod) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	s.runDir = run.RunDir
 	if s.State == pods.Running {
 		s.PID = run.PID
 	}

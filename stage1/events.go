@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -19,11 +18,12 @@ import (
 type events struct {
 	signals     chan os.Signal
 	answers     chan answer
-	launched    chan error              // the launcher of the current level is done
-	timer       *time.Timer             // the next deadline of a stop; nil: none
+	launched    chan error              // the launcher is done
+	timer       *time.Timer             // the next moment at which something is to be done; nil: none
 	launching   bool                    // a launcher is at work
 	launcherPID int                     // 0: reaped
-	level       int                     // the level that was started last
+	level       int                     // how many levels were started
+	ready       bool                    // all of them, and it was said
 	reaperDead  bool                    // and with it every process of the pod
 	strays      map[int]unix.WaitStatus // children that died before the launcher told us their names
 }
@@ -47,7 +47,7 @@ func (s *supervisor) listen() {
 
 // supervise starts the apps and returns when none of them is left and the reaper is dead.
 func (s *supervisor) supervise() {
-	s.startLevel(0)
+	s.settle()
 	for !s.reaperDead || s.launching {
 		var timeout <-chan time.Time
 		if s.timer != nil {
@@ -59,9 +59,10 @@ func (s *supervisor) supervise() {
 		case a := <-s.answers:
 			s.answered(a)
 		case err := <-s.launched:
-			s.levelStarted(err)
+			s.launchOver(err)
 		case <-timeout:
-			s.stopNext()
+			s.killLate()
+			s.settle()
 		}
 	}
 }
@@ -83,99 +84,6 @@ func (s *supervisor) handle(sig os.Signal) {
 	}
 }
 
-// startLevel asks the launcher for the apps of level n.
-func (s *supervisor) startLevel(n int) {
-	l, err := s.launcher, error(nil)
-	if s.launcher = nil; l == nil {
-		l, err = startLauncher(s.opts.Programs.Launch, s.streams.files, s.cgroup.fd())
-	}
-	s.level = n
-	if err == nil {
-		s.launcherPID = l.pid
-		err = l.start(s.request(s.levels[n]), func(a answer) { s.answers <- a }, func(err error) { s.launched <- err })
-	}
-	if err != nil {
-		s.fail(ExitInternal, err.Error())
-		s.end()
-		return
-	}
-	s.launching = true
-}
-
-func (s *supervisor) request(apps []*app) *pods.Launch {
-	req := &pods.Launch{StateDir: filepath.Join(s.runDir, "lc"), Init: s.opts.Programs.Init}
-	for _, a := range apps {
-		req.Apps = append(req.Apps, pods.LaunchApp{
-			Name:       a.Name,
-			Config:     filepath.Join(s.opts.Path, pods.AppPath(a.Name, pods.ConfigFile)),
-			Rootfs:     filepath.Join(s.opts.Path, pods.AppPath(a.Name, "rootfs")),
-			Cgroup:     filepath.Join(s.cgroup.path, a.Name),
-			Namespaces: s.reaper.paths(),
-			Files:      a.files,
-			Seccomp:    a.Seccomp,
-			Stdin:      a.streams.stdin,
-			Stdout:     a.streams.stdout,
-			Stderr:     a.streams.stderr,
-		})
-	}
-	return req
-}
-
-// answered takes what the launcher says of one app.
-func (s *supervisor) answered(msg answer) {
-	a := s.find(func(a *app) bool { return a.Name == msg.App })
-	if a == nil || a.pid != 0 || a.done {
-		return
-	}
-	a.started = time.Now()
-	if msg.Error == "" && msg.PID <= 1 {
-		msg.Code, msg.Error = ExitInternal, fmt.Sprintf("gantry-launch says that its process is %d", msg.PID)
-	}
-	if msg.Error != "" {
-		s.finished(a, &pods.AppRun{Code: msg.Code, Reason: msg.Error})
-		s.notStarted = fmt.Errorf("start app %s: %s", a.Name, msg.Error)
-		s.fail(msg.Code, s.notStarted.Error())
-		s.end()
-		return
-	}
-	a.pid, a.oomKills = msg.PID, s.cgroup.oomKills(a.Name)
-	if msg.terminal != nil {
-		s.openTerminal(msg.terminal)
-	}
-	if status, dead := s.strays[a.pid]; dead {
-		delete(s.strays, a.pid)
-		s.exited(a, status)
-	}
-}
-
-// levelStarted goes on to the next level, or says that the pod is ready.
-func (s *supervisor) levelStarted(err error) {
-	s.launching = false
-	for _, a := range s.levels[s.level] {
-		if a.pid == 0 && !a.done && err == nil {
-			err = fmt.Errorf("start app %s: gantry-launch died", a.Name)
-		}
-	}
-	switch {
-	case err != nil:
-		s.fail(ExitInternal, err.Error())
-		s.end()
-	case s.ending:
-		s.stopNext()
-	case s.level+1 < len(s.levels):
-		s.startLevel(s.level + 1)
-	default:
-		s.streams.started()
-		if err := s.pod.WriteReady(); err != nil {
-			s.fail(ExitInternal, err.Error())
-			s.end()
-			return
-		}
-		s.announce.ready()
-		s.settle()
-	}
-}
-
 // reap collects every dead child: apps, reaper, launchers, and what was orphaned to us.
 func (s *supervisor) reap() {
 	for {
@@ -189,8 +97,11 @@ func (s *supervisor) reap() {
 		}
 		if s.reaper != nil && pid == s.reaper.pid {
 			s.reaperDead = true
+			if !s.ending {
+				s.fail(128+int(unix.SIGKILL), "the pod's reaper died")
+			}
 			s.ending = true
-		} else if a := s.find(func(a *app) bool { return a.pid == pid && !a.done }); a != nil {
+		} else if a := s.find(func(a *app) bool { return a.pid == pid }); a != nil {
 			s.exited(a, status)
 		} else {
 			s.stray(pid, status)
@@ -217,16 +128,35 @@ func (s *supervisor) exited(a *app, status unix.WaitStatus) {
 		run.Code = 128 + int(status.Signal())
 		run.OOMKilled = status.Signal() == unix.SIGKILL && s.cgroup.oomKills(a.Name) > a.oomKills
 	}
-	s.finished(a, run)
-	if run.Code != 0 && a.Essential {
-		reason := fmt.Sprintf("app %s exited with %d", a.Name, run.Code)
-		if run.OOMKilled {
-			reason = fmt.Sprintf("app %s ran out of memory", a.Name)
-		}
-		s.fail(run.Code, reason)
+	s.over(a, run)
+}
+
+// over records a run of an app that is over, and draws the conclusion: once more, or the end of the app, or of the pod.
+func (s *supervisor) over(a *app, run *pods.AppRun) {
+	a.pid, a.starting, a.killed, a.deadline = 0, false, false, time.Time{}
+	run.Started, run.Finished = a.started, time.Now()
+	if again := !s.ending && a.again(run); !again {
+		a.done = true
+	}
+	if err := s.pod.WriteAppRun(a.Name, a.runs, run); err != nil {
+		s.fail(ExitInternal, err.Error())
+	}
+	a.runs++
+	if a.done && run.Code != 0 && a.Essential {
+		s.fail(run.Code, whyOver(a, run))
 		s.end()
 	}
 	s.settle()
+}
+
+func whyOver(a *app, run *pods.AppRun) string {
+	switch {
+	case run.Reason != "":
+		return fmt.Sprintf("start app %s: %s", a.Name, run.Reason)
+	case run.OOMKilled:
+		return fmt.Sprintf("app %s ran out of memory", a.Name)
+	}
+	return fmt.Sprintf("app %s exited with %d", a.Name, run.Code)
 }
 
 // openTerminal joins the app's terminal to the caller's.
@@ -238,27 +168,19 @@ func (s *supervisor) openTerminal(master *os.File) {
 	}
 }
 
-func (s *supervisor) finished(a *app, run *pods.AppRun) {
-	a.done = true
-	run.Started, run.Finished = a.started, time.Now()
-	if err := s.pod.WriteAppRun(a.Name, a.runs, run); err != nil {
-		s.fail(ExitInternal, err.Error())
-	}
-	a.runs++
-}
-
-// settle ends the pod when no essential app is left, and goes on with a stop that is under way.
+// settle draws the conclusion of what has happened: it goes on with a stop or a start that is under way, and ends the pod when no
+// essential app is left. It comes after every event.
 func (s *supervisor) settle() {
+	if !s.ending {
+		s.startNext()
+	}
+	if !s.ending && !s.launching && s.ready && s.find(func(a *app) bool { return a.Essential && !a.done }) == nil {
+		s.ending = true
+	}
 	if s.ending {
 		s.stopNext()
-		return
 	}
-	if s.launching || s.level+1 < len(s.levels) {
-		return
-	}
-	if s.find(func(a *app) bool { return a.Essential && !a.done }) == nil {
-		s.end()
-	}
+	s.rearm()
 }
 
 // fail sets how the pod ends; the first reason stays.

@@ -61,12 +61,16 @@ type app struct {
 	*pods.App
 	streams  appStreams
 	files    map[string]string // what of /etc is bound into it
-	pid      int               // 0: not started
+	starting bool              // a launcher has it
+	pid      int               // 0: it does not run
 	started  time.Time
-	runs     int
 	oomKills int
 	deadline time.Time // of being killed, once it was asked to stop
-	done     bool
+	killed   bool
+	up       bool // it has been started once: what comes after it may follow
+	done     bool // and is not started again
+	runs     int  // that are over
+	restarter
 }
 
 // Run supervises the pod until it is over and everything that it made is undone. It returns what the process is to
@@ -121,7 +125,11 @@ func (s *supervisor) open() (err error) {
 	for _, level := range ordered {
 		var running []*app
 		for _, a := range level {
-			running = append(running, &app{App: a})
+			policy, err := pods.ParseRestart(a.Restart)
+			if err != nil {
+				return fmt.Errorf("app %s: %w", a.Name, err)
+			}
+			running = append(running, &app{App: a, restarter: restarter{policy: policy}})
 		}
 		s.levels = append(s.levels, running)
 	}

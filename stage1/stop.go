@@ -7,14 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// end begins the ordered stop: level by level, in the reverse order of the start.
+// end begins the ordered stop: level by level, in the reverse order of the start. An app that waits for its next start is over.
 func (s *supervisor) end() {
 	s.ending = true
-	s.stopNext()
+	s.settle()
 }
 
-// stopNext asks the highest level that still runs to stop, kills those of it that had their time, and ends the reaper when
-// nobody is left.
+// stopNext asks the highest level that still runs to stop, and ends the reaper when nobody is left.
 func (s *supervisor) stopNext() {
 	for i := len(s.levels) - 1; i >= 0; i-- {
 		if s.stopLevel(s.levels[i]) {
@@ -28,30 +27,23 @@ func (s *supervisor) stopNext() {
 
 // stopLevel reports whether an app of the level still runs.
 func (s *supervisor) stopLevel(level []*app) bool {
-	now := time.Now()
-	var next time.Time
 	running := false
 	for _, a := range level {
-		if a.pid == 0 || a.done {
+		if a.pid == 0 {
 			continue
 		}
 		running = true
-		switch {
-		case a.deadline.IsZero():
-			a.deadline = now.Add(time.Duration(a.StopTimeout) * time.Second)
-			s.signalApp(a, unix.SignalNum(a.StopSignal))
-		case !now.Before(a.deadline):
-			s.signalApp(a, unix.SIGKILL)
-			continue // nothing more to wait for than its death
-		}
-		if next.IsZero() || a.deadline.Before(next) {
-			next = a.deadline
-		}
-	}
-	if !next.IsZero() {
-		s.timer = time.NewTimer(next.Sub(now))
+		s.askToStop(a)
 	}
 	return running
+}
+
+// askToStop sends the app its stop signal, once, and sets the time that it has left.
+func (s *supervisor) askToStop(a *app) {
+	if a.deadline.IsZero() {
+		a.deadline = time.Now().Add(time.Duration(a.StopTimeout) * time.Second)
+		s.signalApp(a, unix.SignalNum(a.StopSignal))
+	}
 }
 
 // signalApp reaches the app and nobody else: it is our child and not yet reaped, so its PID cannot be another's.

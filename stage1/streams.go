@@ -91,8 +91,8 @@ func callerPrefix(app string, single bool) string {
 	return app + ": "
 }
 
-// started closes the supervisor's copies of the apps' ends, once the launcher has them.
-func (s *streams) started() {
+// release closes the supervisor's copies of the apps' ends. Until then an app can be started again.
+func (s *streams) release() {
 	for _, f := range s.close {
 		_ = f.Close()
 	}
@@ -101,7 +101,7 @@ func (s *streams) started() {
 
 // finish waits until everything that the apps wrote is written. Their processes must be dead.
 func (s *streams) finish() error {
-	s.started()
+	s.release()
 	s.copiers.Wait()
 	var errs []error
 	for _, l := range s.logs {

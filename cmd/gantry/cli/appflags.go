@@ -94,7 +94,7 @@ func (o *appOptions) addLifeFlags(fs *pflag.FlagSet) {
 	oneVar(fs, &a.Stdin, "stdin", "MODE", "inherit or null", parseStream(pods.StreamInherit, pods.StreamNull))
 	oneVar(fs, &a.Stdout, "stdout", "MODE", "inherit, log or null", parseStream(pods.StreamInherit, pods.StreamLog, pods.StreamNull))
 	oneVar(fs, &a.Stderr, "stderr", "MODE", "inherit, log or null", parseStream(pods.StreamInherit, pods.StreamLog, pods.StreamNull))
-	notYetVar(fs, "restart", "restart policy", "no")
+	oneVar(fs, &a.Restart, "restart", "POLICY", "start the app again, in its pod, when it has ended: no, on-failure[:N] or always", parseRestart)
 	notYetVar(fs, "signature", "signature of the image")
 }
 
@@ -112,6 +112,15 @@ func parseStream(modes ...string) func(string) (string, error) {
 		}
 		return "", fmt.Errorf("%q: want %s", s, strings.Join(modes, ", "))
 	}
+}
+
+// parseRestart leaves "no" out of app.json: it is the default.
+func parseRestart(s string) (string, error) {
+	if s == "no" {
+		s = ""
+	}
+	_, err := pods.ParseRestart(s)
+	return s, err
 }
 
 func appName(s string) (string, error) { return s, pods.CheckName(s) }

@@ -163,7 +163,7 @@ func TestRunLineErrors(t *testing.T) {
 		{"profile missing", "a --seccomp=" + profile, "no such file"},
 		{"detached terminal", "-d -i a", "--interactive and --tty are for one app in the foreground"},
 		{"bad image", "UPPER/x", "parse image reference"},
-		{"restart", "a --restart=always", "--restart: not supported yet"},
+		{"restart", "a --restart=sometimes", "--restart: restart policy"},
 		{"user namespace", "--private-users a", "--private-users: not supported yet"},
 		{"pod manifest", "--pod-manifest=x", "--pod-manifest: not supported yet"},
 		{"journal", "a --stdout=journal", "journal: not supported yet"},

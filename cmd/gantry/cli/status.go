@@ -130,13 +130,18 @@ func printStatus(w io.Writer, s *runtime.Status) {
 		line("ready", strconv.FormatBool(s.Ready))
 	}
 	for _, a := range s.Status {
-		if a.Last != nil {
+		if a.Last != nil && a.State == runtime.AppExited {
 			line("app-"+a.Name, strconv.Itoa(a.Last.Code))
 		}
 	}
 	line("name", s.Name)
 	line("finished", stampOrNothing(s.Finished))
 	line("code", exitText(s.Summary))
+	for _, a := range s.Status {
+		if n := a.Restarts(); n > 0 {
+			line("restarts-"+a.Name, strconv.Itoa(n))
+		}
+	}
 	line("reason", s.Reason)
 	line("left", strings.Join(s.Left, ","))
 }

@@ -1,0 +1,94 @@
+package stage1
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
+)
+
+// The waits between an app's end and its next start. One that ran for calm begins anew with the shortest.
+const (
+	shortestWait = 100 * time.Millisecond
+	longestWait  = 10 * time.Second
+	calm         = 10 * time.Second
+)
+
+// restarter knows when an app that ended is to be started again.
+type restarter struct {
+	policy   pods.RestartPolicy
+	restarts int           // by policy
+	wait     time.Duration // before the last of them
+	at       time.Time     // of the next start; zero: none is due
+	asked    bool          // somebody wants it stopped and started again, whatever the policy
+}
+
+// again decides whether the app is started again after run, and notes when, in run too.
+func (r *restarter) again(run *pods.AppRun) bool {
+	switch {
+	case r.asked:
+		r.asked, r.wait, r.at = false, 0, run.Finished
+	case r.policy.Again(run.Code, r.restarts):
+		r.restarts++
+		r.wait = min(max(2*r.wait, shortestWait), longestWait)
+		if run.Finished.Sub(run.Started) >= calm {
+			r.wait = shortestWait
+		}
+		r.at = run.Finished.Add(r.wait)
+	default:
+		return false
+	}
+	run.Again = &r.at
+	return true
+}
+
+// dueAgain are the apps that wait for being started again and have waited long enough.
+func (s *supervisor) dueAgain(now time.Time) []*app {
+	var due []*app
+	for a := range s.apps {
+		if !a.at.IsZero() && !now.Before(a.at) {
+			due = append(due, a)
+		}
+	}
+	return due
+}
+
+// rearm sets the timer to the next moment at which something is to be done.
+func (s *supervisor) rearm() {
+	var next time.Time
+	for a := range s.apps {
+		if at := s.due(a); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	if s.timer != nil {
+		s.timer.Stop()
+		s.timer = nil
+	}
+	if !next.IsZero() {
+		s.timer = time.NewTimer(time.Until(next))
+	}
+}
+
+// due is when something is to be done about the app; zero: never.
+func (s *supervisor) due(a *app) time.Time {
+	switch {
+	case a.pid != 0 && !a.killed:
+		return a.deadline
+	case a.pid == 0 && !s.ending && !s.launching: // the end of a launch is an event of its own
+		return a.at
+	}
+	return time.Time{}
+}
+
+// killLate kills the apps that were asked to stop and had their time.
+func (s *supervisor) killLate() {
+	now := time.Now()
+	for a := range s.apps {
+		if a.pid != 0 && !a.killed && !a.deadline.IsZero() && !now.Before(a.deadline) {
+			a.killed = true
+			s.signalApp(a, unix.SIGKILL)
+		}
+	}
+}

@@ -1,0 +1,140 @@
+package stage1
+
+import (
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/gantryrun/gantry/pods"
+)
+
+// startNext starts what is due: an app that is to be started again, else the next level when the one before is up; else it says
+// that the pod is ready. There is one launcher at a time.
+func (s *supervisor) startNext() {
+	if s.launching {
+		return
+	}
+	if due := s.dueAgain(time.Now()); len(due) > 0 {
+		s.launch(due)
+		return
+	}
+	if s.level > 0 && !isUp(s.levels[s.level-1]) {
+		return
+	}
+	if s.level < len(s.levels) {
+		s.level++
+		s.launch(s.levels[s.level-1])
+		return
+	}
+	if !s.ready {
+		s.ready = true
+		if err := s.pod.WriteReady(); err != nil {
+			s.fail(ExitInternal, err.Error())
+			s.end()
+			return
+		}
+		s.announce.ready()
+	}
+}
+
+// isUp reports whether what comes after the level may be started.
+func isUp(level []*app) bool {
+	for _, a := range level {
+		if !a.up && !a.done {
+			return false
+		}
+	}
+	return true
+}
+
+// launch has a launcher start the apps.
+func (s *supervisor) launch(apps []*app) {
+	l, err := s.launcher, error(nil)
+	if s.launcher = nil; l == nil {
+		l, err = startLauncher(s.opts.Programs.Launch, s.streams.files, s.cgroup.fd())
+	}
+	for _, a := range apps {
+		a.starting, a.at = true, time.Time{}
+	}
+	if err == nil {
+		s.launcherPID = l.pid
+		clear(s.strays)
+		err = l.start(s.request(apps), func(a answer) { s.answers <- a }, func(err error) { s.launched <- err })
+	}
+	if err != nil {
+		s.fail(ExitInternal, err.Error())
+		s.end()
+		return
+	}
+	s.launching = true
+}
+
+func (s *supervisor) request(apps []*app) *pods.Launch {
+	req := &pods.Launch{StateDir: filepath.Join(s.runDir, "lc"), Init: s.opts.Programs.Init}
+	for _, a := range apps {
+		req.Apps = append(req.Apps, pods.LaunchApp{
+			Name:       a.Name,
+			Config:     filepath.Join(s.opts.Path, pods.AppPath(a.Name, pods.ConfigFile)),
+			Rootfs:     filepath.Join(s.opts.Path, pods.AppPath(a.Name, "rootfs")),
+			Cgroup:     filepath.Join(s.cgroup.path, a.Name),
+			Namespaces: s.reaper.paths(),
+			Files:      a.files,
+			Seccomp:    a.Seccomp,
+			Stdin:      a.streams.stdin,
+			Stdout:     a.streams.stdout,
+			Stderr:     a.streams.stderr,
+		})
+	}
+	return req
+}
+
+// answered takes what the launcher says of one app.
+func (s *supervisor) answered(msg answer) {
+	a := s.find(func(a *app) bool { return a.Name == msg.App })
+	if a == nil || !a.starting {
+		return
+	}
+	a.starting, a.started = false, time.Now()
+	if msg.Error == "" && msg.PID <= 1 {
+		msg.Code, msg.Error = ExitInternal, fmt.Sprintf("gantry-launch says that its process is %d", msg.PID)
+	}
+	if msg.Error != "" {
+		s.notStartedApp(a, msg)
+		return
+	}
+	a.pid, a.up, a.oomKills = msg.PID, true, s.cgroup.oomKills(a.Name)
+	if msg.terminal != nil {
+		s.openTerminal(msg.terminal)
+	}
+	if status, dead := s.strays[a.pid]; dead {
+		delete(s.strays, a.pid)
+		s.exited(a, status)
+	}
+}
+
+// notStartedApp takes that an app could not be started. The first time that fails the pod, whatever the app's policy is: nothing
+// would get better by itself, and whoever started the pod wants to know. Later it is a run that failed like others.
+func (s *supervisor) notStartedApp(a *app, msg answer) {
+	if !a.up {
+		a.policy = pods.RestartPolicy{}
+		s.notStarted = fmt.Errorf("start app %s: %s", a.Name, msg.Error)
+		s.fail(msg.Code, s.notStarted.Error())
+		s.ending = true
+	}
+	s.over(a, &pods.AppRun{Code: msg.Code, Reason: msg.Error})
+}
+
+// launchOver takes that the launcher is done, with err or without. An app of which it said nothing was not started.
+func (s *supervisor) launchOver(err error) {
+	why := "gantry-launch died"
+	if err != nil {
+		why = err.Error()
+	}
+	for a := range s.apps {
+		if a.starting {
+			s.answered(answer{Launched: pods.Launched{App: a.Name, Code: ExitInternal, Error: why}})
+		}
+	}
+	s.launching = false
+	s.settle()
+}
