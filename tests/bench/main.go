@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -84,9 +85,6 @@ func run(ctx context.Context, s settings) error {
 
 // measure runs every case in the box and writes the report.
 func measure(ctx context.Context, s settings) error {
-	// A v1 cpu cgroup beside others gets what its shares say; where there is none, the machine should be idle. Not
-	// more than this: the kernel's own threads, which write to the disk, are beside it too.
-	_ = os.WriteFile("/sys/fs/cgroup/cpu/cpu.shares", []byte("8192"), 0)
 	b := &bench{settings: s}
 	if err := b.prepare(ctx); err != nil {
 		return err
@@ -98,6 +96,7 @@ func measure(ctx context.Context, s settings) error {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "bench: %s\n", c.name)
+		setShare(c.share)
 		r, err := c.measure(ctx, b)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
@@ -108,4 +107,10 @@ func measure(ctx context.Context, s settings) error {
 		rows = append(rows, r)
 	}
 	return os.WriteFile(s.out, []byte(report(rows, s)), 0o644)
+}
+
+// setShare sets the box's weight beside the rest of the machine. A v1 cpu cgroup gets what its shares say; where
+// there is none, the machine should be idle.
+func setShare(share int) {
+	_ = os.WriteFile("/sys/fs/cgroup/cpu/cpu.shares", []byte(strconv.Itoa(share)), 0)
 }
