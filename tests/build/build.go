@@ -118,11 +118,6 @@ var initFlags = []string{
 	"-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-Os", "-s", "-Wl,-z,noseparate-code", "-Wl,--build-id=none",
 }
 
-// launchBuild is the Makefile's recipe for gantry-launch.
-var launchBuild = []string{
-	"go", "build", "-trimpath", "-tags", "seccomp netgo osusergo runc_nocriu", "-ldflags", "-s -w -linkmode external -extldflags -static",
-}
-
 func buildAll(root, bin string) error {
 	for _, c := range goCommands(bin) {
 		if err := run(root, c.cgo, c.args...); err != nil {
