@@ -86,9 +86,13 @@ func mountOverlay(lower []string, dir string) error {
 	return unix.MoveMount(mnt, "", unix.AT_FDCWD, filepath.Join(dir, "rootfs"), unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-// setLower names the lower directories one by one (kernel 6.5), else all in one option, which the kernel bounds at 4 KB
-// and in which it reads ':' and '\'.
+// setLower names the lower directories one by one (kernel 6.8), else all in one option, which the kernel bounds at 4 KB
+// and in which it reads ':' and '\'. One alone goes there too: kernels before 6.5 take "lowerdir+" without a word, and refuse
+// the mount for it in the end.
 func setLower(fsfd int, lower []string) error {
+	if len(lower) == 1 {
+		return unix.FsconfigSetString(fsfd, "lowerdir", joinLower(lower))
+	}
 	for i, l := range lower {
 		err := unix.FsconfigSetString(fsfd, "lowerdir+", l)
 		if err != nil && i == 0 && errors.Is(err, unix.EINVAL) {

@@ -22,7 +22,7 @@ var ErrNoTree = errors.New("no tree of Debian with systemd")
 // written into it.
 func Tree() (string, error) {
 	cache := filepath.Join(testimages.Cache(), "hosts")
-	tree := filepath.Join(cache, "systemd-1.tree")
+	tree := filepath.Join(cache, "systemd-2.tree")
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", err
 	}

@@ -15,6 +15,7 @@ const contract = `[Service]
 Type=notify
 Delegate=yes
 KillMode=mixed
+SuccessExitStatus=143
 TimeoutStopSec=15
 ExecStopPost=-/usr/bin/gantry rm --force --uuid-file=%t/gantry/%N.uuid
 RuntimeDirectory=gantry

@@ -1,0 +1,97 @@
+# What is asked of gantry on a host with pure cgroup v2. Prints "ok NAME" or "not ok NAME: why" for each thing asked.
+set -u
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+BUSYBOX=oci-archive:/mnt/busybox.tar:busybox
+CG=/sys/fs/cgroup
+
+ok() { echo "ok $1"; }
+not() { echo "not ok $1: $2" | tr '\n' ' '; echo; }
+# is NAME GOT WANT
+is() { if [ "$2" = "$3" ]; then ok "$1"; else not "$1" "got '$2', want '$3'"; fi; }
+# has NAME TEXT PATTERN
+has() { case $2 in *$3*) ok "$1" ;; *) not "$1" "'$2' has no '$3'" ;; esac; }
+# nothing left of any pod
+clean() {
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		left=$(find $CG -name 'gantry-*'; find /run/gantry/pods -mindepth 1 2>/dev/null; ls -A /var/lib/gantry/pods; pgrep -l gantry)
+		[ -z "$left" ] && break
+		sleep 0.2
+	done
+	is "$1" "$left" ""
+}
+
+uname -r
+modprobe overlay
+is "host is cgroup v2" "$(stat -fc %T $CG)" cgroup2fs
+gantry fetch --quiet $BUSYBOX && ok "fetch" || not "fetch" "exit code $?"
+ls /var/lib/gantry/images/*/
+
+# A unit with Delegate=yes.
+mkdir -p /run/systemd/system
+cat >/run/systemd/system/pod.service <<UNIT
+[Service]
+Type=notify
+Delegate=yes
+KillMode=mixed
+SuccessExitStatus=143
+MemoryMax=200M
+RuntimeDirectory=gantry
+RuntimeDirectoryPreserve=yes
+ExecStart=/usr/bin/gantry run --net=none --uuid-file-save=%t/gantry/%N.uuid $BUSYBOX --name=small --memory=32Mi --pids=50 --cpu=500m -- sleep 1000 --- $BUSYBOX --name=other -- sleep 1000
+ExecStopPost=-/usr/bin/gantry rm --force --uuid-file=%t/gantry/%N.uuid
+UNIT
+systemctl daemon-reload
+systemctl start pod.service || { not "unit starts" "$(journalctl -u pod --no-pager -n 20)"; exit 1; }
+ok "unit starts"
+U=$CG/system.slice/pod.service
+uuid=$(cat /run/gantry/pod.uuid)
+pid=$(systemctl show --value -p MainPID pod)
+is "supervisor in its own cgroup" "$(cat /proc/$pid/cgroup)" "0::/system.slice/pod.service/supervisor"
+is "no process in the unit's own cgroup" "$(cat $U/cgroup.procs)" ""
+is "no process in the pod's own cgroup" "$(cat $U/gantry-$uuid/cgroup.procs)" ""
+is "an app in its cgroup" "$(cat $U/gantry-$uuid/small/cgroup.procs | wc -l)" 1
+has "controllers for apps" "$(cat $U/gantry-$uuid/cgroup.subtree_control)" "memory pids"
+is "memory limit" "$(cat $U/gantry-$uuid/small/memory.max)" 33554432
+is "process limit" "$(cat $U/gantry-$uuid/small/pids.max)" 50
+is "processor limit" "$(cat $U/gantry-$uuid/small/cpu.max)" "50000 100000"
+is "limit of the unit" "$(cat $U/memory.max)" 209715200
+has "systemctl status shows apps" "$(systemctl status --no-pager pod)" "sleep 1000"
+is "an app sees itself at the root" "$(gantry enter --app=small $uuid cat /proc/self/cgroup)" "0::/"
+systemctl stop pod.service
+is "unit stops" "$(systemctl show --value -p Result pod)" success
+clean "unit leaves nothing"
+
+# An app that goes over its limit.
+gantry run --net=none --uuid-file-save=/run/oom.uuid $BUSYBOX --name=hungry --memory=32Mi -- tail /dev/zero
+is "an app over its limit ends" $? 137
+has "out of memory is on record" "$(gantry inspect --uuid-file=/run/oom.uuid)" '"oomKilled": true'
+gantry rm --uuid-file=/run/oom.uuid >/dev/null
+
+# The unit's limit.
+systemd-run --quiet --wait -p Delegate=yes -p MemoryMax=40M -p OOMPolicy=continue gantry run --net=none --uuid-file-save=/run/oom.uuid $BUSYBOX --name=hungry -- tail /dev/zero
+is "an app over its unit's limit ends" $? 137
+has "which is on record too" "$(gantry inspect --uuid-file=/run/oom.uuid)" '"oomKilled": true'
+gantry rm --uuid-file=/run/oom.uuid >/dev/null
+clean "neither leaves anything"
+
+# A unit that was delegated nothing.
+systemd-run --quiet --unit=plain -p SuccessExitStatus=143 gantry run --net=none --uuid-file-save=/run/plain.uuid $BUSYBOX --name=app --memory=32Mi -- sleep 1000
+gantry status --wait-ready=10s --uuid-file=/run/plain.uuid >/dev/null || not "undelegated" "never ready"
+uuid=$(cat /run/plain.uuid)
+is "its supervisor stays where it was" "$(cat /proc/$(systemctl show --value -p MainPID plain)/cgroup)" "0::/system.slice/plain.service"
+is "its pod lies beside all units" "$(cat $CG/gantry/gantry-$uuid/app/memory.max)" 33554432
+systemctl stop plain
+gantry rm $uuid >/dev/null
+clean "which leaves nothing"
+
+# SIGKILL of the supervisor: gc finds and kills, by cgroup.kill where a process hides.
+uuid=$(gantry run --net=none --pid=host --detach $BUSYBOX --name=app -- sh -c 'sleep 1000 & sleep 1000 & wait')
+where=$(find $CG -name "gantry-$uuid")
+kill -KILL $(gantry status $uuid | sed -n 's/^pid=//p')
+sleep 0.3
+echo "left after SIGKILL: $(cat $where/app/cgroup.procs | tr '\n' ' ')"
+gantry gc --grace-period=0s
+clean "gc after SIGKILL leaves nothing"
+
+# A file system of its own may have been mounted.
+is "no mount left in the host" "$(grep -c /var/lib/gantry/pods /proc/self/mountinfo)" 0
