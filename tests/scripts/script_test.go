@@ -17,29 +17,38 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(box.Main(m)) }
 
-// TestScripts runs every script, each in a box.
-func TestScripts(t *testing.T) {
+// TestScripts runs every script, each in a box, on the store that fits the machine.
+func TestScripts(t *testing.T) { runScripts(t, "auto", "*") }
+
+// TestScriptsDir runs those that have to do with images again, on the directory backend.
+func TestScriptsDir(t *testing.T) {
+	runScripts(t, "dir", "run_rootfs", "run_two_apps", "run_volume", "image_list_rm", "gc_*", "rm_pod", "prepare_run", "bad_digest", "bad_manifest")
+}
+
+func runScripts(t *testing.T, store string, patterns ...string) {
 	bin := build.Dir(t)
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			t.Parallel()
-			if box.Enter(t, build.Env(bin)) {
-				runScript(t, bin, file)
-			}
-		})
+	for _, p := range patterns {
+		files, err := filepath.Glob("testdata/" + p + ".txtar")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no scripts %s: %v", p, err)
+		}
+		for _, file := range files {
+			t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+				t.Parallel()
+				if box.Enter(t, build.Env(bin)) {
+					runScript(t, bin, store, file)
+				}
+			})
+		}
 	}
 }
 
 // runScript runs one script inside the box.
-func runScript(t *testing.T, bin, file string) {
+func runScript(t *testing.T, bin, store, file string) {
 	testscript.Run(t, testscript.Params{
 		Files:    []string{file},
 		Deadline: time.Now().Add(time.Minute), // what hangs is interrupted, and the script fails
-		Setup:    func(env *testscript.Env) error { return setup(env, bin) },
+		Setup:    func(env *testscript.Env) error { return setup(env, bin, store) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"registry": startRegistry, "exits": exits, "refused": refused, "setenv": setenv,
 			"wait-state": waitState, "leakcheck": leakCheck, "disk": disk,
@@ -50,11 +59,11 @@ func runScript(t *testing.T, bin, file string) {
 
 // wrapper is the gantry of a script: the program, with the script's directories.
 const wrapper = `#!/bin/sh
-exec %s/gantry --dir="$GANTRY_DIR" --system-config="$WORK/etc/system" --local-config="$WORK/etc/local" --user-config="$WORK/etc/user" "$@"
+exec %s/gantry --store=%s --dir="$GANTRY_DIR" --system-config="$WORK/etc/system" --local-config="$WORK/etc/local" --user-config="$WORK/etc/user" "$@"
 `
 
 // setup gives a script its own directories and takes the picture that leakcheck compares with.
-func setup(env *testscript.Env, bin string) error {
+func setup(env *testscript.Env, bin, store string) error {
 	dir := filepath.Join(env.WorkDir, "data")
 	for _, d := range []string{".bin", "etc/system", "etc/local", "etc/user", "home"} {
 		if err := os.MkdirAll(filepath.Join(env.WorkDir, d), 0o755); err != nil {
@@ -64,7 +73,7 @@ func setup(env *testscript.Env, bin string) error {
 	if err := os.Chmod(env.WorkDir, 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(env.WorkDir, ".bin/gantry"), fmt.Appendf(nil, wrapper, bin), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(env.WorkDir, ".bin/gantry"), fmt.Appendf(nil, wrapper, bin, store), 0o755); err != nil {
 		return err
 	}
 	env.Setenv("GANTRY_DIR", dir)
