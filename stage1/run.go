@@ -220,7 +220,7 @@ func (s *supervisor) openStreams() error {
 	single := len(s.levels) == 1 && len(s.levels[0]) == 1
 	for a := range s.apps {
 		var err error
-		if a.streams, err = s.streams.open(s.pod, a.App, !s.opts.Detached, single); err != nil {
+		if a.streams, err = s.streams.open(s.pod, s.manifest, a.App, !s.opts.Detached, single); err != nil {
 			return err
 		}
 	}

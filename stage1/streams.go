@@ -16,6 +16,7 @@ type streams struct {
 	files   []*os.File // the launcher's, from descriptor firstStream on
 	close   []*os.File // those of files that are only the apps'
 	logs    []*logFile
+	journal *journal // nil: the caller is not the journal
 	copiers sync.WaitGroup
 }
 
@@ -24,8 +25,8 @@ type appStreams struct{ stdin, stdout, stderr int }
 
 // open decides where app's streams lead. A single app in the foreground has the caller's own, unless they are sockets
 // (an image that opens /dev/stdout again fails on those with ENXIO); all others write to pipes, which are copied to the pod's
-// log, and line by line to the caller where there is one.
-func (s *streams) open(pod *pods.Pod, app *pods.App, foreground, single bool) (appStreams, error) {
+// log, and line by line to the caller where there is one, or to the journal where that is the caller.
+func (s *streams) open(pod *pods.Pod, m *pods.Manifest, app *pods.App, foreground, single bool) (appStreams, error) {
 	var a appStreams
 	if app.Stdin == pods.StreamTTY {
 		return appStreams{-1, -1, -1}, nil // its terminal comes from the launcher
@@ -51,7 +52,15 @@ func (s *streams) open(pod *pods.Pod, app *pods.App, foreground, single bool) (a
 				log = newLogFile(pod.Root(), app.Name)
 				s.logs = append(s.logs, log)
 			}
-			n, err := s.pipe(log, o.name, o.caller, foreground, app.Name, single)
+			sinks := []lineWriter{log.stream(o.name)}
+			if foreground {
+				caller, err := s.caller(o.caller, pod, m, app, o.name, single)
+				if err != nil {
+					return a, err
+				}
+				sinks = append(sinks, caller)
+			}
+			n, err := s.pipe(sinks)
 			if err != nil {
 				return a, fmt.Errorf("open %s of app %s: %w", o.name, app.Name, err)
 			}
@@ -67,21 +76,31 @@ func (s *streams) add(f *os.File) int {
 }
 
 // pipe makes the pipe of one stream and the goroutine that copies it, until its last writer is gone.
-func (s *streams) pipe(log *logFile, stream string, caller *os.File, foreground bool, app string, single bool) (int, error) {
+func (s *streams) pipe(sinks []lineWriter) (int, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return 0, err
 	}
 	s.close = append(s.close, w)
-	sinks := []lineWriter{log.stream(stream)}
-	if foreground {
-		sinks = append(sinks, &prefixer{to: caller, prefix: callerPrefix(app, single)})
-	}
 	s.copiers.Go(func() {
 		copyLines(r, sinks)
 		_ = r.Close()
 	})
 	return s.add(w), nil
+}
+
+// caller is where lines for the caller's stream f go.
+func (s *streams) caller(f *os.File, pod *pods.Pod, m *pods.Manifest, app *pods.App, name string, single bool) (lineWriter, error) {
+	if !isJournal(f) {
+		return &prefixer{to: f, prefix: callerPrefix(app.Name, single)}, nil
+	}
+	if s.journal == nil {
+		var err error
+		if s.journal, err = openJournal(); err != nil {
+			return nil, err
+		}
+	}
+	return s.journal.stream(m, pod.UUID, app, name), nil
 }
 
 func callerPrefix(app string, single bool) string {
@@ -103,6 +122,7 @@ func (s *streams) release() {
 func (s *streams) finish() error {
 	s.release()
 	s.copiers.Wait()
+	s.journal.close()
 	var errs []error
 	for _, l := range s.logs {
 		errs = append(errs, l.close())

@@ -1,0 +1,72 @@
+package hosts_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// The journal knows whose each line is; journalctl by app, by unit, and gantry logs say the same.
+func TestJournal(t *testing.T) {
+	m := boot(t)
+	m.unit(t, "journal.service", contract+strings.Replace(run, "run ", "run --pod-name=talk ", 1)+
+		busybox+" --name=web -- sh -c 'echo hello; echo oops >&2; printf unended; exec sleep 1000' --- "+
+		busybox+" --name=db -- sh -c 'head -c 40000 /dev/zero | tr \"\\\\0\" x; echo; exec sleep 1000'\n")
+	m.start(t, "journal.service")
+	uuid := m.uuid(t, "journal.service")
+	var lines []string
+	await(t, "three lines", func() bool {
+		m.must(t, "journalctl", "--sync")
+		lines = strings.Split(m.sh(t, "journalctl --output=json GANTRY_APP=web GANTRY_POD="+uuid), "\n")
+		return len(lines) == 2
+	})
+	want := []map[string]string{
+		{"MESSAGE": "hello", "PRIORITY": "6", "SYSLOG_IDENTIFIER": "web", "GANTRY_POD_NAME": "talk", "_SYSTEMD_UNIT": "journal.service"},
+		{"MESSAGE": "oops", "PRIORITY": "3"},
+	}
+	for i, line := range lines {
+		var got map[string]any
+		if err := json.Unmarshal([]byte(line), &got); err != nil {
+			t.Fatal(err)
+		}
+		for field, value := range want[i] {
+			if got[field] != value {
+				t.Errorf("line %d: %s is %v, want %s", i, field, got[field], value)
+			}
+		}
+		if image, _ := got["GANTRY_IMAGE"].(string); !strings.Contains(image, "busybox") {
+			t.Errorf("line %d: GANTRY_IMAGE is %v", i, got["GANTRY_IMAGE"])
+		}
+	}
+	m.must(t, "systemctl", "stop", "journal.service")
+	m.must(t, "journalctl", "--sync")
+	const one = "journalctl --output=cat GANTRY_APP=web GANTRY_POD="
+	if got := m.sh(t, one+uuid); got != "hello\noops\nunended" {
+		t.Errorf("after the end: %q", got)
+	}
+	// A long line comes in pieces of 16 KB.
+	if got := m.sh(t, "journalctl --all --output=cat GANTRY_APP=db GANTRY_POD="+uuid+" | awk '{ n += length($0) } END { print NR, n }'"); got != "3 40000" {
+		t.Errorf("the long line came as %s", got)
+	}
+	if got := m.journal(t, "journal.service"); !strings.Contains(got, "hello\n") || !strings.Contains(got, "oops\n") {
+		t.Errorf("by unit: %s", got)
+	}
+}
+
+// gantry logs reads what the journal has.
+func TestLogsAgree(t *testing.T) {
+	m := boot(t)
+	m.unit(t, "agree.service", contract+run+busybox+" --name=web -- sh -c 'for i in $(seq 200); do echo line $$i; done; exec sleep 1000'\n")
+	m.start(t, "agree.service")
+	uuid := m.uuid(t, "agree.service")
+	var journal, logs string
+	await(t, "200 lines", func() bool {
+		m.must(t, "journalctl", "--sync")
+		journal = m.sh(t, "journalctl --output=cat GANTRY_APP=web GANTRY_POD="+uuid)
+		logs = m.sh(t, "gantry logs --app=web "+uuid)
+		return strings.Count(journal, "\n") == 199
+	})
+	if journal != logs {
+		t.Errorf("gantry logs: %q, journal: %q", logs, journal)
+	}
+}
