@@ -1,7 +1,6 @@
 package image
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 
@@ -14,9 +13,9 @@ type Usage struct {
 	Shared int64 `json:"shared"`
 }
 
-// Usages of all images, by ID. What an image has Unique is what its removal frees.
-func (s *Store) Usages(ctx context.Context) (map[digest.Digest]Usage, error) {
-	images, err := s.List(ctx)
+// Usages of images, by ID; give it all that List knows, or what is shared cannot be seen. What an image has Unique is
+// what its removal frees.
+func (s *Store) Usages(images []*Image) map[digest.Digest]Usage {
 	users := map[digest.Digest]int{}
 	sizes := map[digest.Digest]int64{}
 	for _, img := range images {
@@ -41,7 +40,7 @@ func (s *Store) Usages(ctx context.Context) (map[digest.Digest]Usage, error) {
 		}
 		usages[img.ID] = u
 	}
-	return usages, err
+	return usages
 }
 
 func set(list []digest.Digest) map[digest.Digest]bool {

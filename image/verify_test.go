@@ -74,10 +74,11 @@ func TestUsages(t *testing.T) {
 	shared, own := tarOf(t, "shared", "x"), tarOf(t, "a", strings.Repeat("x", 10_000))
 	a := addImage(t, s, "docker.io/library/a:latest", shared, own, own)
 	b := addImage(t, s, "docker.io/library/b:latest", shared)
-	got, err := s.Usages(t.Context())
+	all, err := s.List(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	got := s.Usages(all)
 	want := map[digest.Digest]Usage{
 		a.ID: {Unique: int64(len(own)), Shared: int64(len(shared))}, b.ID: {Shared: int64(len(shared))},
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/gantryrun/gantry/image"
@@ -72,11 +73,16 @@ func runFetch(ctx context.Context, e *env, o fetchOptions, args []string) error 
 	}
 	wg.Wait()
 	list := []imageJSON{}
+	var uses map[digest.Digest]image.Usage
+	if isJSON(o.format) {
+		all, _ := r.Store.List(ctx) // a broken record of another image is not this command's
+		uses = r.Store.Usages(all)
+	}
 	for _, i := range images {
 		switch {
 		case i == nil:
 		case isJSON(o.format):
-			list = append(list, toJSON(i))
+			list = append(list, toJSON(i, uses[i.ID]))
 		default:
 			fmt.Fprintln(e.stdout, i.ID)
 		}
@@ -141,7 +147,7 @@ func kindOfPart(err error) string {
 	}{
 		{fetch.ErrVerify, kindUnverified}, {fetch.ErrManifest, kindUnverified}, {fetch.ErrLimit, kindUnverified},
 		{image.ErrCorrupt, kindUnverified}, {image.ErrRollback, kindUnverified}, {trust.ErrUntrusted, kindUnverified},
-		{trust.ErrConfig, kindConfig}, {trust.ErrKey, kindUsage},
+		{trust.ErrConfig, kindConfig}, {fetch.ErrConfig, kindConfig}, {fetch.ErrBlocked, kindConfig}, {trust.ErrKey, kindUsage},
 		{fetch.ErrUnreachable, kindUnavailable}, {fetch.ErrStalled, kindUnavailable}, {fetch.ErrDenied, kindUnavailable},
 		{image.ErrBackend, kindUnavailable}, {runtime.ErrProgram, kindUnavailable},
 		{fetch.ErrUnsupported, kindUsage}, {fetch.ErrPlatform, kindUsage}, {image.ErrAmbiguous, kindUsage},

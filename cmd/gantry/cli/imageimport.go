@@ -1,0 +1,38 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gantryrun/gantry/image"
+)
+
+// newImageImportCommand is fetch for what lies on this machine, and nothing else: a mistyped path never asks a registry.
+func newImageImportCommand(e *env) *cobra.Command {
+	o := fetchOptions{pull: "update"}
+	cmd := verb("import [flags] FILE...", "Store images of layouts and archives on this machine, and print their IDs", cobra.MinimumNArgs(1))
+	fs := cmd.Flags()
+	fs.BoolVarP(&o.quiet, "quiet", "q", false, "no progress on stderr")
+	fs.StringVar(&o.format, "format", "text", "text or json")
+	fs.StringVar(&o.platform, "platform", "", "os/arch[/variant] (default: this machine's)")
+	fs.BoolVar(&o.keepBlobs, "keep-blobs", false, "keep compressed layers as they came")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		for i, a := range args {
+			ref, err := image.ParseRef(a)
+			if err == nil && ref.Kind == image.Registry && !strings.Contains(a, "://") {
+				a = "./" + a // a file's bare name is one here
+				args[i] = a
+				ref, err = image.ParseRef(a)
+			}
+			if err != nil {
+				return usageError{err}
+			}
+			if ref.Path == "" {
+				return usagef("%s is not on this machine: gantry fetch brings it", a)
+			}
+		}
+		return runFetch(cmd.Context(), e, o, args)
+	}
+	return cmd
+}
