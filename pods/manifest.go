@@ -101,6 +101,12 @@ type Volume struct {
 	Kind     string `json:"kind"`
 	Source   string `json:"source,omitempty"`
 	ReadOnly bool   `json:"readOnly,omitempty"`
+	// How an empty one begins: mode as chmod(2) takes it (0: 0755), owner, and what of the image of App is copied into it.
+	Mode uint32 `json:"mode,omitempty"`
+	UID  uint32 `json:"uid,omitempty"`
+	GID  uint32 `json:"gid,omitempty"`
+	From string `json:"from,omitempty"`
+	App  string `json:"app,omitempty"`
 }
 
 // App is app.json: one app of the pod. The app exists when the file is there.

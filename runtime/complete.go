@@ -24,7 +24,7 @@ func (req *Request) complete() error {
 		req.UUID = pods.NewUUID()
 	}
 	if req.Hostname == "" {
-		req.Hostname = "gantry-" + req.UUID
+		req.Hostname = defaultHostname(req.UUID)
 	}
 	if err := checkHostname(req.Hostname); err != nil {
 		return err
@@ -42,6 +42,8 @@ func (req *Request) complete() error {
 	}
 	return req.resolvePorts()
 }
+
+func defaultHostname(uuid string) string { return "gantry-" + uuid }
 
 // checkHostname accepts what sethostname(2) and resolv.conf's readers do. (No regular expression: compiling one costs each run.)
 func checkHostname(s string) error {

@@ -79,21 +79,29 @@ func (r *Runtime) write(draft *pods.Draft, req *Request, images []*usedImage, ne
 		m.PluginDirs = r.Networks.PluginDirs
 	}
 	pod := req.pod(draft.Path())
-	var implicit []bundle.Volume
+	for _, v := range req.Volumes {
+		m.Volumes = append(m.Volumes, volumeManifest(v, ""))
+	}
 	for i := range req.Apps {
 		volumes, err := r.writeApp(draft, req, pod, i, images[i])
 		if err != nil {
 			return nil, fmt.Errorf("app %s: %w", req.Apps[i].Name, err)
 		}
-		implicit = append(implicit, volumes...)
+		for _, v := range volumes {
+			m.Volumes = append(m.Volumes, volumeManifest(v, req.Apps[i].Name))
+		}
 	}
 	if err := makeVolumes(draft, req.Volumes, imageRoot{}); err != nil {
 		return nil, err
 	}
-	for _, v := range append(req.Volumes, implicit...) {
-		m.Volumes = append(m.Volumes, pods.Volume{Name: v.Name, Kind: v.Kind, Source: v.Source, ReadOnly: v.ReadOnly})
-	}
 	return draft.Commit(m, req.Durable)
+}
+
+// volumeManifest is a volume of the pod, or one that the image of app declares.
+func volumeManifest(v bundle.Volume, app string) pods.Volume {
+	return pods.Volume{
+		Name: v.Name, Kind: v.Kind, Source: v.Source, ReadOnly: v.ReadOnly, Mode: v.Mode, UID: v.UID, GID: v.GID, From: v.From, App: app,
+	}
 }
 
 func (r *Runtime) writeApp(draft *pods.Draft, req *Request, pod bundle.Pod, order int, img *usedImage) ([]bundle.Volume, error) {

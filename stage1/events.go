@@ -60,6 +60,8 @@ func (s *supervisor) supervise() {
 			s.answered(a)
 		case err := <-s.launched:
 			s.launchOver(err)
+		case o := <-s.orders:
+			s.obey(o)
 		case <-timeout:
 			s.killLate()
 			s.settle()

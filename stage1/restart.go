@@ -22,6 +22,7 @@ type restarter struct {
 	wait     time.Duration // before the last of them
 	at       time.Time     // of the next start; zero: none is due
 	asked    bool          // somebody wants it stopped and started again, whatever the policy
+	waiting  []func(error) // who wants to know when it is
 }
 
 // again decides whether the app is started again after run, and notes when, in run too.
@@ -41,6 +42,27 @@ func (r *restarter) again(run *pods.AppRun) bool {
 	}
 	run.Again = &r.at
 	return true
+}
+
+// restart has the app started again: at once where it does not run, else when it has stopped, for which it has its usual time.
+func (s *supervisor) restart(a *app) {
+	switch {
+	case a.starting: // as good as restarted
+	case a.pid != 0:
+		a.asked = true
+		s.askToStop(a)
+	default:
+		a.done, a.at = false, time.Now()
+	}
+	s.settle()
+}
+
+// tell answers all who wait for the app.
+func (r *restarter) tell(err error) {
+	for _, done := range r.waiting {
+		done(err)
+	}
+	r.waiting = nil
 }
 
 // dueAgain are the apps that wait for being started again and have waited long enough.

@@ -49,9 +49,10 @@ type supervisor struct {
 	launcher *launcher // started, and not yet given its request
 	reaper   *reaper
 	terminal *terminal // of the app, if it has one
-	net      *pods.Net
-	netDNS   pods.DNS
-	levels   [][]*app
+	control
+	net    *pods.Net
+	netDNS pods.DNS
+	levels [][]*app
 	events
 	verdict
 }
@@ -196,6 +197,9 @@ func (s *supervisor) begin() error {
 		return err
 	}
 	s.undo.push("run directory", func(context.Context) error { return os.RemoveAll(s.runDir) })
+	if err := s.openControl(); err != nil {
+		return err
+	}
 	s.undo.push("cgroups", func(context.Context) error { return removePodCgroups(s.cgroup) })
 	return s.cgroup.enter()
 }

@@ -1,6 +1,7 @@
 package stage1
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -103,6 +104,7 @@ func (s *supervisor) answered(msg answer) {
 		return
 	}
 	a.pid, a.up, a.oomKills = msg.PID, true, s.cgroup.oomKills(a.Name)
+	a.tell(nil)
 	if msg.terminal != nil {
 		s.openTerminal(msg.terminal)
 	}
@@ -121,6 +123,7 @@ func (s *supervisor) notStartedApp(a *app, msg answer) {
 		s.fail(msg.Code, s.notStarted.Error())
 		s.ending = true
 	}
+	a.tell(errors.New(msg.Error))
 	s.over(a, &pods.AppRun{Code: msg.Code, Reason: msg.Error})
 }
 

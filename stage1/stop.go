@@ -10,7 +10,15 @@ import (
 // end begins the ordered stop: level by level, in the reverse order of the start. An app that waits for its next start is over.
 func (s *supervisor) end() {
 	s.ending = true
+	s.refuseWaiting()
 	s.settle()
+}
+
+// refuseWaiting tells who wants an app restarted that a stop came first.
+func (s *supervisor) refuseWaiting() {
+	for a := range s.apps {
+		a.tell(errors.New("the pod is being stopped"))
+	}
 }
 
 // stopNext asks the highest level that still runs to stop, and ends the reaper when nobody is left.
@@ -59,6 +67,7 @@ func (s *supervisor) signalApp(a *app, sig unix.Signal) {
 // killAll ends every process of the pod at once, by way of the reaper.
 func (s *supervisor) killAll() {
 	s.ending = true
+	s.refuseWaiting()
 	if s.launcherPID > 0 {
 		_ = unix.Kill(s.launcherPID, unix.SIGKILL) // our child, and not reaped yet
 	}

@@ -1,0 +1,71 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
+)
+
+// RestartApp has the supervisor of a running pod stop the app and start it again, and returns when its program has been executed.
+func RestartApp(ctx context.Context, pod *pods.Pod, app string) error {
+	if _, err := chooseApps(pod, []string{app}); err != nil {
+		return err
+	}
+	return control(ctx, pod, &pods.ControlRequest{Verb: pods.ControlRestart, App: app})
+}
+
+// control asks the pod's supervisor for something, and waits for it.
+func control(ctx context.Context, pod *pods.Pod, req *pods.ControlRequest) error {
+	state, err := pod.State()
+	if err != nil {
+		return err
+	}
+	if state != pods.Running {
+		return stateErrorf("pod %s is %s, not running", pod.UUID, state)
+	}
+	run, err := pod.Run()
+	if err != nil {
+		return err
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(run.RunDir, pods.ControlFile))
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {
+		return stateErrorf("the supervisor of pod %s takes no requests: it is ending, or is of an older version", pod.UUID)
+	}
+	if err != nil {
+		return fmt.Errorf("reach the supervisor of pod %s: %w", pod.UUID, err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	req.Version = pods.Version
+	data, err := json.Marshal(req)
+	if err != nil {
+		return err
+	}
+	if _, err := conn.Write(append(data, '\n')); err != nil {
+		return fmt.Errorf("ask the supervisor of pod %s: %w", pod.UUID, err)
+	}
+	reply := pods.ControlReply{}
+	err = json.NewDecoder(io.LimitReader(conn, maxReply)).Decode(&reply)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, io.EOF):
+		return stateErrorf("pod %s ended before it was done", pod.UUID)
+	case err != nil:
+		return fmt.Errorf("hear from the supervisor of pod %s: %w", pod.UUID, err)
+	case reply.Error != "":
+		return errors.New(reply.Error)
+	}
+	return nil
+}
+
+// maxReply bounds what is read of a supervisor's reply.
+const maxReply = 64 << 10

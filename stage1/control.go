@@ -1,0 +1,134 @@
+package stage1
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
+)
+
+// control is the pod's socket: what clients want is done by the loop, like everything else.
+//
+//	client                 goroutine of its connection              the loop
+//	  ├── a line of JSON ─────▶ │ is it root? ── order ──────────────▶ │ asks an app to stop, starts it again
+//	  │ ◀── a line of JSON ──── │ ◀────────────────────────── done ─── │
+type control struct {
+	orders chan order
+}
+
+// order is what a client wants. done is called once, with nil or what was wrong.
+type order struct {
+	pods.ControlRequest
+	done func(error)
+}
+
+// patience is what a client has to say what it wants.
+const patience = 5 * time.Second
+
+// maxRequest bounds what is read of one.
+const maxRequest = 64 << 10
+
+// openControl makes the socket, in a directory that only root can enter. It goes with the run directory.
+func (s *supervisor) openControl() error {
+	s.orders = make(chan order)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(s.runDir, pods.ControlFile), Net: "unix"})
+	if err != nil {
+		return fmt.Errorf("make control socket: %w", err)
+	}
+	if err := os.Chmod(l.Addr().String(), 0o600); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	s.undo.push("control socket", func(context.Context) error { return l.Close() })
+	go func() {
+		for {
+			c, err := l.AcceptUnix()
+			if err != nil {
+				return // closed
+			}
+			go s.serve(c)
+		}
+	}()
+	return nil
+}
+
+// serve hears one client.
+func (s *supervisor) serve(c *net.UnixConn) {
+	defer c.Close()
+	reply := pods.ControlReply{}
+	if err := s.hear(c); err != nil {
+		reply.Error = err.Error()
+	}
+	data, err := json.Marshal(reply)
+	if err == nil {
+		_, _ = c.Write(append(data, '\n')) // who asked may have gone
+	}
+}
+
+func (s *supervisor) hear(c *net.UnixConn) error {
+	if err := checkPeer(c); err != nil {
+		return err
+	}
+	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	o := order{}
+	if err := json.NewDecoder(io.LimitReader(c, maxRequest)).Decode(&o.ControlRequest); err != nil {
+		return fmt.Errorf("read request: %w", err)
+	}
+	if o.Version != pods.Version {
+		return fmt.Errorf("%w: %q", pods.ErrVersion, o.Version)
+	}
+	done := make(chan error, 1)
+	o.done = func(err error) { done <- err }
+	s.orders <- o
+	return <-done
+}
+
+// checkPeer refuses everybody but root. The socket's mode does, too: this holds for who got hold of a descriptor.
+func checkPeer(c *net.UnixConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return err
+	}
+	if credErr != nil {
+		return fmt.Errorf("who asks: %w", credErr)
+	}
+	if cred.Uid != 0 {
+		return fmt.Errorf("user %d may not control the pod", cred.Uid)
+	}
+	return nil
+}
+
+// obey does what a client wants, or tells it why not.
+func (s *supervisor) obey(o order) {
+	a := s.find(func(a *app) bool { return a.Name == o.App })
+	switch {
+	case o.Verb != pods.ControlRestart:
+		o.done(fmt.Errorf("unknown request %q", o.Verb))
+	case a == nil:
+		o.done(fmt.Errorf("the pod has no app %q", o.App))
+	case s.ending:
+		o.done(errors.New("the pod is being stopped"))
+	case !a.up:
+		o.done(fmt.Errorf("app %s has not been started yet", a.Name))
+	case a.Stdin == pods.StreamTTY:
+		o.done(fmt.Errorf("app %s has a terminal, and cannot be started again", a.Name))
+	default:
+		a.waiting = append(a.waiting, o.done)
+		s.restart(a)
+	}
+}
