@@ -201,3 +201,11 @@ func (h *Host) Reboot(ctx context.Context) error {
 	}
 	return h.await(ctx)
 }
+
+// Freeze stops the host's PID 1, from outside, until the function that it returns is called.
+func (h *Host) Freeze() (thaw func(), err error) {
+	if err := syscall.Kill(h.init, syscall.SIGSTOP); err != nil {
+		return nil, err
+	}
+	return func() { _ = syscall.Kill(h.init, syscall.SIGCONT) }, nil
+}

@@ -25,6 +25,7 @@ type podOptions struct {
 	uuidFile string
 	pull     string
 	detach   bool
+	unit     unitOptions
 	terminal bool // --interactive
 	tty      bool // -t
 }
@@ -43,6 +44,8 @@ func (o *podOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.uuidFile, "uuid-file-save", "", "file to write the pod's UUID to, before the pod is made")
 	fs.StringVar(&o.pull, "pull-policy", "new", "when to fetch images: never, new (if not stored) or update")
 	fs.BoolVarP(&o.detach, "detach", "d", false, "leave the pod running and print its UUID")
+	fs.StringVar(&o.unit.slice, "slice", "", "with --detach: slice of the pod's unit")
+	fs.StringArrayVar(&o.unit.properties, "property", nil, "with --detach: NAME=VALUE, property of the pod's unit, as in systemd-run")
 	fs.BoolVarP(&o.terminal, "interactive", "i", false, "the app (one only) reads the terminal")
 	fs.BoolVarP(&o.tty, "tty", "t", false, "the app (one only) has a terminal of its own, joined to the caller's")
 	notYetVar(fs, "pod-manifest", "read the pod from a file")

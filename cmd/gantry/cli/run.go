@@ -88,30 +88,31 @@ func asksHelp(args []string) bool {
 }
 
 func runPod(ctx context.Context, e *env, o *podOptions, req *runtime.Request) error {
+	if o.unit.asked() && !o.detach {
+		return usagef("--slice and --property are for --detach: a unit says Slice=, and the property itself")
+	}
 	r, p, err := prepare(ctx, e, o, req)
 	if err != nil {
 		return err
 	}
 	// From here on nothing of us is left but an error.
-	if err = ctx.Err(); err == nil && !o.detach {
-		err = r.Exec(p)
-	} else if err == nil {
-		err = r.Start(p)
+	switch err := ctx.Err(); {
+	case err != nil:
+		return errors.Join(err, r.Drop(p))
+	case o.detach:
+		return started(e, p.UUID, detachPod(ctx, e, r, p, o.unit, r.Drop))
 	}
-	return started(e, r, p, err)
+	return errors.Join(r.Exec(p), r.Drop(p))
 }
 
-// started says how the start of a new pod went. One that stage1 never got is removed; what stage1 could not start stays,
-// with its reason, for status.
-func started(e *env, r *runtime.Runtime, p *runtime.Prepared, err error) error {
+// started says how the start of a detached pod went. What stage1 could not start stays, with its reason, for status.
+func started(e *env, uuid string, err error) error {
 	var failed *runtime.StartError
 	switch {
 	case err == nil:
-		fmt.Fprintln(e.stdout, p.UUID)
+		fmt.Fprintln(e.stdout, uuid)
 		return nil
-	case !errors.As(err, &failed):
-		return errors.Join(err, r.Drop(p))
-	case failed.Code == 0 || failed.Code == exitGantry:
+	case !errors.As(err, &failed) || failed.Code == 0 || failed.Code == exitGantry:
 		return err
 	}
 	fmt.Fprintf(e.stderr, "gantry: run: %s\n", oneLine(failed.Message))
@@ -195,12 +196,7 @@ func runPrepared(ctx context.Context, e *env, args []string, uuidFile string, de
 	if !detach {
 		return errors.Join(r.Exec(p), p.Release()) // it stays prepared
 	}
-	err = r.Start(p)
-	var failed *runtime.StartError
-	if err != nil && !errors.As(err, &failed) {
-		return errors.Join(err, p.Release())
-	}
-	return started(e, r, p, err)
+	return started(e, p.UUID, detachPod(ctx, e, r, p, unitOptions{}, (*runtime.Prepared).Release))
 }
 
 func addUUIDFile(fs *pflag.FlagSet, dst *string) {

@@ -1,0 +1,91 @@
+package hosts_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// detached runs a pod from a shell, as a user after a login.
+func (m machine) detached(t *testing.T, args string) (uuid, unit string) {
+	t.Helper()
+	uuid = m.sh(t, "gantry run --net=none --detach "+args+" "+busybox+" --name=app -- sh -c 'echo hello; exec sleep 1000'")
+	t.Cleanup(func() {
+		m.run(t, "gantry", "rm", "--force", uuid)
+		m.clean(t)
+	})
+	return uuid, "gantry-" + uuid + ".service"
+}
+
+// From a shell, a detached pod is a service of its own, and ends by gantry stop as by systemctl stop.
+func TestDetach(t *testing.T) {
+	m := boot(t)
+	uuid, unit := m.detached(t, "--slice=background.slice --property=MemoryMax=100M --property=Environment=x=y")
+	if s := m.show(t, unit, "ActiveState"); s != "active" {
+		t.Fatalf("its unit is %s", s)
+	}
+	if s := m.show(t, unit, "ControlGroup"); s != "/background.slice/"+unit {
+		t.Errorf("its cgroup is %s", s)
+	}
+	if s := m.show(t, unit, "MemoryMax"); s != "104857600" {
+		t.Errorf("its MemoryMax is %s", s)
+	}
+	if s := m.sh(t, "gantry logs "+uuid); s != "hello" {
+		t.Errorf("logs: %q", s)
+	}
+	m.must(t, "gantry", "stop", uuid)
+	await(t, "the end of the unit", func() bool { return m.show(t, unit, "ActiveState") == "inactive" })
+	m.must(t, "gantry", "rm", uuid)
+
+	uuid, unit = m.detached(t, "")
+	m.must(t, "systemctl", "stop", unit)
+	if s := m.sh(t, "gantry status "+uuid+" | grep ^state"); s != "state=exited" {
+		t.Error(s)
+	}
+}
+
+// What systemd refuses, and what cannot be started, is an error, and nothing is left of it.
+func TestDetachFails(t *testing.T) {
+	m := boot(t)
+	code, _, stderr := m.run(t, "gantry", "run", "--net=none", "--detach", "--property=Nonsense=1", busybox, "--", "true")
+	if code != 254 || !strings.Contains(stderr, "Nonsense") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	m.clean(t)
+	code, _, stderr = m.run(t, "gantry", "run", "--net=none", "--detach", "--uuid-file-save=/run/failed.uuid", busybox, "--", "/no/such/program")
+	if code != 127 {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	m.must(t, "gantry", "rm", "--uuid-file=/run/failed.uuid")
+	m.clean(t)
+}
+
+// A bus that is down costs nothing.
+func TestDetachWithoutBus(t *testing.T) {
+	m := boot(t)
+	m.must(t, "systemctl", "stop", "dbus.socket", "dbus.service")
+	t.Cleanup(func() { m.must(t, "systemctl", "start", "dbus.socket") })
+	_, unit := m.detached(t, "")
+	if s := m.show(t, unit, "ActiveState"); s != "active" {
+		t.Errorf("its unit is %s", s)
+	}
+}
+
+// A systemd that does not answer costs five seconds, and no pod.
+func TestDetachWithoutSystemd(t *testing.T) {
+	m := boot(t)
+	thaw, err := m.Freeze()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer thaw()
+	start := time.Now()
+	uuid, _ := m.detached(t, "")
+	if d := time.Since(start); d > 8*time.Second {
+		t.Errorf("it took %v", d)
+	}
+	if s := m.sh(t, "gantry status "+uuid+" | grep ^state"); s != "state=running" {
+		t.Error(s)
+	}
+	m.must(t, "gantry", "stop", uuid)
+}
