@@ -44,20 +44,16 @@ func startLauncher(program string, streams []*os.File, cgroup *os.File) (*launch
 		return nil, errors.Join(err, ours.Close())
 	}
 	defer null.Close()
-	attr := &os.ProcAttr{
-		Env:   []string{},
-		Dir:   "/",
-		Files: append([]*os.File{null, null, os.Stderr, theirs}, streams...),
-	}
+	var sys *syscall.SysProcAttr
 	if cgroup != nil {
-		attr.Sys = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
+		sys = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
 	}
-	proc, err := os.StartProcess(program, []string{"gantry-launch", "start"}, attr)
+	files := append([]*os.File{null, null, os.Stderr, theirs}, streams...)
+	pid, err := spawn(program, []string{"gantry-launch", "start"}, files, sys)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start gantry-launch: %w", err), ours.Close())
 	}
-	l := &launcher{pid: proc.Pid, socket: ours} // before Release, which forgets the PID
-	return l, proc.Release()
+	return &launcher{pid: pid, socket: ours}, nil
 }
 
 // answer is what the launcher says of one app, with the master of its terminal if it has one.

@@ -105,18 +105,13 @@ func (r *reaper) start(m *pods.Manifest, program string, files []*os.File) error
 		}
 	}
 	pidfd := -1
-	proc, err := os.StartProcess(program, []string{"gantry-init", "reap", "--supervisor-fd=3", "--ready-fd=4", "--hostname=" + m.Hostname}, &os.ProcAttr{
-		Env:   []string{},
-		Dir:   "/",
-		Files: files,
-		Sys:   &syscall.SysProcAttr{Cloneflags: flags, Setsid: true, PidFD: &pidfd},
-	})
+	argv := []string{"gantry-init", "reap", "--supervisor-fd=3", "--ready-fd=4", "--hostname=" + m.Hostname}
+	pid, err := spawn(program, argv, files, &syscall.SysProcAttr{Cloneflags: flags, Setsid: true, PidFD: &pidfd})
 	if err != nil {
 		return fmt.Errorf("start the pod's reaper: %w", err)
 	}
-	r.pid = proc.Pid
-	r.pidfd = os.NewFile(uintptr(pidfd), "reaper")
-	return proc.Release() // the event loop reaps it, like every other child
+	r.pid, r.pidfd = pid, os.NewFile(uintptr(pidfd), "reaper")
+	return nil
 }
 
 func (r *reaper) openNamespaces(m *pods.Manifest) error {

@@ -157,10 +157,10 @@ func (s *supervisor) make(ctx context.Context) error {
 	if err := s.openStreams(); err != nil {
 		return err
 	}
-	mounted := make(chan error, 1)
-	go func() { mounted <- s.mount() }() // beside the reaper and the network: neither needs the other
-	err := s.makeNamespaces(ctx)
-	if err := errors.Join(<-mounted, err); err != nil {
+	if err := s.mount(); err != nil {
+		return err
+	}
+	if err := s.makeNamespaces(ctx); err != nil {
 		return err
 	}
 	for a := range s.apps {
