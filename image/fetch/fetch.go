@@ -84,7 +84,7 @@ func (c *Client) Fetch(ctx context.Context, ref image.Ref, opts Options) (*image
 	}
 	c.event(Event{Status: "resolving"})
 	var img *image.Image
-	err = c.withSource(ctx, ref, func(src source, from string) error {
+	err = c.withSource(ctx, ref, &appc{Client: c, opts: opts, platform: want}, func(src source, from string) error {
 		r, err := c.resolve(ctx, src, want)
 		if err != nil {
 			return err
@@ -158,11 +158,15 @@ func (j *job) layersAndCommit(ctx context.Context) (*image.Image, error) {
 }
 
 // withSource opens what ref points to and calls use; for a registry with mirrors, until one of them serves.
-func (c *Client) withSource(ctx context.Context, ref image.Ref, use func(src source, from string) error) error {
+func (c *Client) withSource(ctx context.Context, ref image.Ref, appc *appc, use func(src source, from string) error) error {
 	switch ref.Kind {
 	case image.Registry:
 		return c.withRegistry(ctx, ref, use)
 	case image.OCILayout, image.OCIArchive, image.DockerArchive, image.File:
+		if f, ok := openAppcFile(ref); ok {
+			defer f.Close()
+			return appc.withLocalAppc(ctx, f, func(src source) error { return use(src, ref.String()) })
+		}
 		src, err := openLocal(ref)
 		if err != nil {
 			return err
@@ -170,7 +174,7 @@ func (c *Client) withSource(ctx context.Context, ref image.Ref, use func(src sou
 		defer src.close()
 		return use(src, ref.String())
 	case image.ACI:
-		return fmt.Errorf("%w: appc images (ACI)", ErrUnsupported)
+		return appc.withRemoteAppc(ctx, ref, func(src source) error { return use(src, ref.Name) })
 	default:
 		return fmt.Errorf("%w: an image ID names what is in the store already", image.ErrNotFound)
 	}

@@ -164,7 +164,6 @@ func TestFetchErrors(t *testing.T) {
 		"other platform":  {arm, ErrPlatform},
 		"unknown image":   {mustRef(t, reg.host()+"/nothing:v1"), image.ErrNotFound},
 		"registry down":   {mustRef(t, down.host()+"/app:v1"), ErrUnreachable},
-		"ACI":             {mustRef(t, "https://example.com/x.aci"), ErrUnsupported},
 		"ID":              {mustRef(t, "sha256:0123456789"), image.ErrNotFound},
 		"no such file":    {mustRef(t, "/nowhere/at/all"), image.ErrNotFound},
 		"no such layout":  {mustRef(t, "oci:/nowhere"), image.ErrNotFound},

@@ -32,6 +32,9 @@ func (c *Client) verify(ctx context.Context, src source, ref image.Ref, r *resol
 			return image.Evidence{}, err
 		}
 	}
+	if a, ok := src.(*appcImage); ok {
+		return a.evidence, nil // it was verified before it was converted
+	}
 	if c.Trust == nil {
 		return image.Evidence{}, nil
 	}

@@ -10,6 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/strictjson"
 )
 
 // Names of cosign's newer format: a referrer of the image whose one layer is a Sigstore bundle, with a DSSE envelope
@@ -99,7 +100,7 @@ type statement struct {
 // bundle returns the key that vouches for subject in data.
 func (v *verifier) bundle(data []byte, subject digest.Digest) (*Key, error) {
 	var b bundle
-	if err := decodeStrict(data, &b); err != nil {
+	if err := strictjson.Decode(data, &b); err != nil {
 		return nil, fmt.Errorf("a bundle that cannot be read: %w", err)
 	}
 	switch {
@@ -129,7 +130,7 @@ func preAuth(kind string, payload []byte) []byte {
 // image, that it was tested or built, which are no signature of it.
 func checkStatement(data []byte, subject digest.Digest) error {
 	var s statement
-	if err := decodeStrict(data, &s); err != nil {
+	if err := strictjson.Decode(data, &s); err != nil {
 		return fmt.Errorf("a statement that cannot be read: %w", err)
 	}
 	switch {

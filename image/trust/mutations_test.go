@@ -219,7 +219,7 @@ func TestMutations(t *testing.T) {
 		"bundle: signed without PAE":        bundle(envelope(payloadType, state, s.sign(t, []byte(state)))),
 		"bundle: PAE of another type":       bundle(envelope(payloadType, state, s.sign(t, preAuth("text/plain", []byte(state))))),
 		"bundle: other payload type":        bundle(envelope("text/plain", state, s.sign(t, preAuth("text/plain", []byte(state))))),
-		"bundle: no signature":              bundle(head+`[]}}`),
+		"bundle: no signature":              bundle(head + `[]}}`),
 		"bundle: two signatures":            change(`"signatures":[`, `"signatures":[{"sig":"AAAA"},`),
 		"bundle: certificate":               change(`"publicKey":{"hint":"x"}`, `"certificate":{"rawBytes":"AAAA"}`),
 		"bundle: certificate chain":         change(`"publicKey":{"hint":"x"}`, `"x509CertificateChain":{"certificates":[]}`),

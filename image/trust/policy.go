@@ -1,8 +1,6 @@
 package trust
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/gantryrun/gantry/image/strictjson"
 )
 
 // Errors that callers branch on.
@@ -166,7 +166,7 @@ func (p *Policy) loadRules(dir string) error {
 
 func addRules(level map[string]Requirement, data []byte) error {
 	var file policyFile
-	if err := decodeStrict(data, &file); err != nil {
+	if err := strictjson.Decode(data, &file); err != nil {
 		return err
 	}
 	if file.Kind != "trust" || file.Version != "v1" {
@@ -234,14 +234,4 @@ func readSmall(path string) ([]byte, error) {
 	}
 	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, maxFile))
-}
-
-// decodeStrict refuses fields that are not known: a misspelt "reject" must not pass.
-func decodeStrict(data []byte, into any) error {
-	if err := checkKeys(data); err != nil {
-		return err
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	return dec.Decode(into)
 }

@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/strictjson"
 )
 
 // Names of cosign's older format (its specs/SIGNATURE_SPEC.md): a manifest whose layers are payloads, each with the
@@ -109,7 +110,7 @@ type payload struct {
 // checkPayload compares what was signed with what was asked.
 func (v *verifier) checkPayload(data []byte, subject digest.Digest) error {
 	var p payload
-	if err := decodeStrict(data, &p); err != nil {
+	if err := strictjson.Decode(data, &p); err != nil {
 		return fmt.Errorf("one with a payload that cannot be read: %w", err)
 	}
 	if p.Critical.Type != simplePayload {
@@ -127,7 +128,7 @@ func (v *verifier) checkPayload(data []byte, subject digest.Digest) error {
 // parseManifest reads a manifest of signatures.
 func parseManifest(raw []byte) (*ocispec.Manifest, error) {
 	var m ocispec.Manifest
-	if err := checkKeys(raw); err != nil {
+	if err := strictjson.Check(raw); err != nil {
 		return nil, fmt.Errorf("a manifest of signatures that cannot be read: %w", err)
 	}
 	if err := json.Unmarshal(raw, &m); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/aci"
 	"github.com/gantryrun/gantry/image/fetch"
 	"github.com/gantryrun/gantry/image/trust"
 	"github.com/gantryrun/gantry/network/conf"
@@ -105,12 +106,8 @@ func (e *env) fetchOne(ctx context.Context, r *runtime.Runtime, ref image.Ref, p
 
 // fetch brings one image into the store, and says on stderr how far it is.
 func (e *env) fetch(ctx context.Context, store *image.Store, ref image.Ref, o fetchOptions) (*image.Image, error) {
-	c := &fetch.Client{
-		Store: store, InsecureHTTP: e.insecure["http"], InsecureTLS: e.insecure["tls"],
-		ConfigDirs: e.configDirs().List(),
-	}
-	var err error
-	if c.Trust, err = e.trustPolicy(); err != nil {
+	c, err := e.fetchClient(store)
+	if err != nil {
 		return nil, err
 	}
 	if !o.quiet {
@@ -127,6 +124,15 @@ func (e *env) fetch(ctx context.Context, store *image.Store, ref image.Ref, o fe
 		}
 	}
 	return c.Fetch(ctx, ref, fetch.Options{Platform: o.platform, KeepBlobs: o.keepBlobs, AllowRollback: o.rollback})
+}
+
+// fetchClient is a client as the global flags and the configuration want it.
+func (e *env) fetchClient(store *image.Store) (*fetch.Client, error) {
+	policy, err := e.trustPolicy()
+	return &fetch.Client{
+		Store: store, InsecureHTTP: e.insecure["http"], InsecureTLS: e.insecure["tls"],
+		ConfigDirs: e.configDirs().List(), Trust: policy,
+	}, err
 }
 
 // printManifest prints the bytes whose digest is the image's ID.
@@ -147,6 +153,7 @@ func kindOfPart(err error) string {
 	}{
 		{fetch.ErrVerify, kindUnverified}, {fetch.ErrManifest, kindUnverified}, {fetch.ErrLimit, kindUnverified},
 		{image.ErrCorrupt, kindUnverified}, {image.ErrRollback, kindUnverified}, {trust.ErrUntrusted, kindUnverified},
+		{aci.ErrInvalid, kindUnverified}, {aci.ErrLimit, kindUnverified}, {aci.ErrPlatform, kindUsage}, {aci.ErrNotFound, kindNotFound},
 		{trust.ErrConfig, kindConfig}, {fetch.ErrConfig, kindConfig}, {fetch.ErrBlocked, kindConfig}, {trust.ErrKey, kindUsage},
 		{fetch.ErrUnreachable, kindUnavailable}, {fetch.ErrStalled, kindUnavailable}, {fetch.ErrDenied, kindUnavailable},
 		{image.ErrBackend, kindUnavailable}, {runtime.ErrProgram, kindUnavailable},

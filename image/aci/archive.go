@@ -1,0 +1,230 @@
+package aci
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"compress/bzip2"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/ulikunitz/xz"
+)
+
+// ErrLimit: an archive is larger than what is allowed of it.
+var ErrLimit = errors.New("limit exceeded")
+
+// Magic numbers of the compressions that the spec allows.
+const (
+	gzipMagic  = "\x1f\x8b"
+	bzip2Magic = "BZh"
+	xzMagic    = "\xfd7zXZ\x00"
+)
+
+// Compressed says whether a file that begins so may be a compressed ACI.
+func Compressed(head []byte) bool {
+	for _, magic := range []string{gzipMagic, bzip2Magic, xzMagic} {
+		if bytes.HasPrefix(head, []byte(magic)) {
+			return true
+		}
+	}
+	return false
+}
+
+// maxDict of an xz block: what `xz -9` uses. The format allows 4 GiB.
+const maxDict = 64 << 20
+
+// decompress returns the tar in r, by its first bytes, of at most limit bytes.
+func decompress(r io.Reader, limit int64) (io.Reader, error) {
+	b := bufio.NewReaderSize(r, 256<<10)
+	head, _ := b.Peek(64) // a shorter one is no archive, which is found out soon
+	var tar io.Reader = b
+	var err error
+	switch {
+	case bytes.HasPrefix(head, []byte(gzipMagic)):
+		tar, err = gzip.NewReader(b)
+	case bytes.HasPrefix(head, []byte(bzip2Magic)):
+		tar = bzip2.NewReader(b)
+	case bytes.HasPrefix(head, []byte(xzMagic)):
+		if err = checkDict(head); err == nil {
+			tar, err = xz.ReaderConfig{DictCap: 4096}.NewReader(b)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: decompress: %w", ErrInvalid, err)
+	}
+	return &capped{tar, limit}, nil
+}
+
+// checkDict reads the dictionary's size of the first block (xz-file-format, 3.1 and 5.3.1), which the decoder will
+// allocate. (That of later blocks goes unchecked: memory is touched only as far as data fills it.)
+func checkDict(head []byte) error {
+	const headerSize = 12
+	if len(head) < headerSize+8 {
+		return io.ErrUnexpectedEOF
+	}
+	block := head[headerSize:]
+	if block[0] == 0 {
+		return nil // the index: no block at all
+	}
+	at := 2
+	for _, flag := range []byte{0x40, 0x80} { // compressed and uncompressed size, as variable-length integers
+		for block[1]&flag != 0 && at < len(block)-4 {
+			at++
+			if block[at-1]&0x80 == 0 {
+				break
+			}
+		}
+	}
+	if at+3 > len(block) || block[at] != 0x21 || block[at+1] != 1 || block[at+2] > 40 {
+		return errors.New("xz: first filter is not LZMA2")
+	}
+	bits := block[at+2]
+	if size := uint64(2|bits&1) << (bits/2 + 11); size > maxDict {
+		return fmt.Errorf("%w: xz dictionary of %d bytes, %d allowed", ErrLimit, size, maxDict)
+	}
+	return nil
+}
+
+// capped fails once more than left bytes come.
+type capped struct {
+	r    io.Reader
+	left int64
+}
+
+func (c *capped) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if c.left -= int64(n); c.left < 0 {
+		return 0, fmt.Errorf("%w: the archive grows beyond what its size allows", ErrLimit)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w: decompress: %w", ErrInvalid, err)
+	}
+	return n, err
+}
+
+// archive reads the members of an ACI's tar. Whoever reads to io.EOF has read, and hashed, all of it.
+type archive struct {
+	src  io.Reader
+	tar  *tar.Reader
+	hash hash.Hash
+	n    int
+}
+
+// maxMembers of an archive.
+const maxMembers = 2_000_000
+
+func openArchive(r io.Reader, limit int64) (*archive, error) {
+	src, err := decompress(r, limit)
+	if err != nil {
+		return nil, err
+	}
+	a := &archive{hash: sha512.New()}
+	a.src = io.TeeReader(src, a.hash)
+	a.tar = tar.NewReader(a.src)
+	return a, nil
+}
+
+// member is a header with its clean name: "manifest", "rootfs", or below the latter.
+type member struct {
+	*tar.Header
+	name string
+}
+
+// next member. io.EOF after the last.
+func (a *archive) next() (member, error) {
+	for {
+		h, err := a.tar.Next()
+		if errors.Is(err, io.EOF) {
+			_, err := io.Copy(io.Discard, a.src) // padding; nothing behind the end goes unhashed
+			if err == nil {
+				err = io.EOF
+			}
+			return member{}, err
+		}
+		if err != nil {
+			return member{}, fmt.Errorf("%w: tar: %w", ErrInvalid, err)
+		}
+		if a.n++; a.n > maxMembers {
+			return member{}, fmt.Errorf("%w: more than %d members", ErrLimit, maxMembers)
+		}
+		if h.Typeflag == tar.TypeXGlobalHeader {
+			return member{}, fmt.Errorf("%w: global header in the tar", ErrInvalid)
+		}
+		name, err := cleanName(h.Name)
+		if err != nil {
+			return member{}, err
+		}
+		if name == "." && h.Typeflag == tar.TypeDir {
+			continue
+		}
+		if name != "manifest" && name != "rootfs" && !strings.HasPrefix(name, "rootfs/") {
+			return member{}, fmt.Errorf("%w: %q is outside rootfs/", ErrInvalid, h.Name)
+		}
+		return member{h, name}, nil
+	}
+}
+
+// cleanName takes "./" and a directory's slash off, and refuses everything else that Clean would have to repair.
+func cleanName(s string) (string, error) {
+	name := strings.TrimSuffix(strings.TrimPrefix(s, "./"), "/")
+	if name == "" {
+		name = "."
+	}
+	if path.Clean(name) != name || path.IsAbs(name) || name == ".." || strings.HasPrefix(name, "../") || strings.ContainsRune(name, 0) {
+		return "", fmt.Errorf("%w: member %q", ErrInvalid, s)
+	}
+	return name, nil
+}
+
+// id is the image's ID, once all is read.
+func (a *archive) id() string { return "sha512-" + hex.EncodeToString(a.hash.Sum(nil)) }
+
+// findManifest reads up to the manifest, which is in most archives the first member.
+func findManifest(r io.Reader, limit int64) (*Manifest, error) {
+	a, err := openArchive(r, limit)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		m, err := a.next()
+		if errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("%w: no manifest", ErrInvalid)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if m.name != "manifest" {
+			continue
+		}
+		if m.Typeflag != tar.TypeReg || m.Size > maxManifest {
+			return nil, fmt.Errorf("%w: manifest of type %q, %d bytes", ErrInvalid, m.Typeflag, m.Size)
+		}
+		data, err := io.ReadAll(a.tar)
+		if err != nil {
+			return nil, fmt.Errorf("%w: manifest: %w", ErrInvalid, err)
+		}
+		return ParseManifest(data)
+	}
+}
+
+// Sniff says whether a file looks like an ACI: a tar, compressed or not, that begins with what only an ACI begins with.
+func Sniff(f io.ReadSeeker) bool {
+	const enough = 1 << 20
+	found, err := rewound(f, func() (bool, error) {
+		a, err := openArchive(f, enough)
+		if err != nil {
+			return false, err
+		}
+		_, err = a.next()
+		return err == nil, nil
+	})
+	return found && err == nil
+}
