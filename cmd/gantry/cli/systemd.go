@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/gantryrun/gantry/runtime/systemd"
+)
+
+func newSystemdCommand(e *env) *cobra.Command {
+	cmd := verb("systemd COMMAND", "Units for pods", nil)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	cmd.AddCommand(newSystemdUnitCommand(e), newSystemdGeneratorCommand(e))
+	return cmd
+}
+
+func newSystemdUnitCommand(e *env) *cobra.Command {
+	o := &podOptions{}
+	cmd := &cobra.Command{
+		Use: "unit " + runUse, Short: "Print a unit that runs a pod",
+		Long: "Print a service for the line of a run. Specifiers and variables of systemd (%i, ${X}) stay what they are:\n" +
+			"write %% and $$ for the characters.",
+		DisableFlagParsing: true, DisableFlagsInUseLine: true,
+	}
+	o.addFlags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return printUnit(cmd, e, o, args) }
+	cmd.SetUsageFunc(runUsage)
+	return cmd
+}
+
+func printUnit(cmd *cobra.Command, e *env, o *podOptions, args []string) error {
+	var words []string
+	cmd.InheritedFlags().Visit(func(f *pflag.Flag) { // those before the verb; the others are among args
+		words = append(words, systemd.Quote("--"+f.Name+"="+f.Value.String()))
+	})
+	req, err := podRequest(cmd, e, o, args)
+	if err != nil || req == nil {
+		return err
+	}
+	switch {
+	case len(req.Apps) == 0:
+		return usagef("no image: gantry systemd unit IMAGE [-- ARG...]")
+	case o.detach:
+		return usagef("--detach: the unit's process is the pod's supervisor")
+	case o.terminal || o.tty:
+		return usagef("--interactive and --tty: a unit has no terminal")
+	}
+	u := systemd.Unit{UUIDFile: o.uuidFile, Install: []string{"WantedBy=multi-user.target"}, Gantry: ownPath()}
+	if u.UUIDFile == "" {
+		u.UUIDFile = systemd.DefaultUUIDFile
+		words = append(words, "--uuid-file-save="+u.UUIDFile)
+	}
+	for _, a := range args {
+		words = append(words, systemd.Quote(a))
+	}
+	u.Run = words
+	u.Description = "gantry pod %p"
+	if req.Name != "" {
+		u.Description = "gantry pod " + req.Name
+	}
+	_, err = fmt.Fprintln(e.stdout, strings.TrimSuffix(u.String(), "\n"))
+	return err
+}
+
+// ownPath is where units find this program: the name that packages give it, where that is it.
+func ownPath() string {
+	const packaged = "/usr/bin/gantry"
+	self, err := os.Executable()
+	if err != nil {
+		return packaged
+	}
+	a, errA := os.Stat(self)
+	b, errB := os.Stat(packaged)
+	if errA == nil && errB == nil && os.SameFile(a, b) {
+		return packaged
+	}
+	return self
+}
+
+func newSystemdGeneratorCommand(e *env) *cobra.Command {
+	var pods string
+	cmd := verb("generator NORMAL-DIR [EARLY-DIR LATE-DIR]", "Write the units of pod files, as a generator of systemd", cobra.RangeArgs(1, 3))
+	cmd.Flags().StringVar(&pods, "pods", systemd.PodsDir, "where the pod files are")
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		// A boot goes on without a unit that cannot be made: systemd shows what is said here, and nothing fails.
+		if err := systemd.Generate(pods, args[0], ownPath()); err != nil {
+			for line := range strings.Lines(err.Error()) {
+				e.warn("systemd generator: %s", strings.TrimSpace(line))
+			}
+		}
+		return nil
+	}
+	return cmd
+}

@@ -1,0 +1,135 @@
+package hosts_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gantryrun/gantry/tests/build"
+)
+
+// put copies a file of the work tree to the host.
+func (m machine) put(t *testing.T, from, to string) {
+	t.Helper()
+	root, err := build.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(root, from))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.write(t, to, string(data))
+}
+
+func (m machine) write(t *testing.T, path, text string) {
+	t.Helper()
+	path = m.Path(path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A printed unit passes systemd's own check, and runs what its line says.
+func TestPrintedUnit(t *testing.T) {
+	m := boot(t)
+	text := m.must(t, "gantry", "systemd", "unit", "--net=none", "--set-env=X=two words", busybox, "--name=web", "--",
+		"sh", "-c", `echo "said: $$X 100%% $$(hostname)"; exec sleep 1000`)
+	m.unit(t, "printed.service", text)
+	m.must(t, "systemd-analyze", "verify", "/run/systemd/system/printed.service")
+	m.start(t, "printed.service")
+	await(t, "what it says", func() bool { return strings.Contains(m.journal(t, "printed.service"), "said: two words 100% gantry-") })
+	if code, _, stderr := m.run(t, "gantry", "systemd", "unit", "--no-such-flag", busybox); code != 254 {
+		t.Errorf("a wrong line: exit code %d, %s", code, stderr)
+	}
+}
+
+// A pod file is a service: wanted, started, with what its [Service] says; a broken one breaks only itself.
+func TestGenerator(t *testing.T) {
+	m := boot(t)
+	m.put(t, "packaging/systemd/gantry-generator", "/usr/lib/systemd/system-generators/gantry-generator")
+	const pod = "[Pod]\nNet=none\nSetEnv=X=two words\n[App web]\nImage=" + busybox + "\nMemory=64Mi\nArgs=sh -c 'echo \"X is $$X\"; exec sleep 1000'\n" +
+		"[Service]\nMemoryMax=100M\n[Install]\nWantedBy=multi-user.target\n"
+	m.write(t, "/etc/gantry/pods.d/generated.pod", pod)
+	m.write(t, "/etc/gantry/pods.d/broken.pod", "nonsense\n")
+	m.write(t, "/etc/gantry/pods.d/many@.pod", strings.Replace(pod, "X=two words", "X=%i", 1))
+	t.Cleanup(func() {
+		m.must(t, "systemctl", "stop", "generated.service", "many@one.service")
+		m.must(t, "rm", "-r", "/etc/gantry/pods.d")
+		m.must(t, "systemctl", "daemon-reload")
+		m.clean(t)
+	})
+	m.must(t, "systemctl", "daemon-reload")
+	if s := m.show(t, "multi-user.target", "Wants"); !strings.Contains(s, "generated.service") {
+		t.Errorf("multi-user.target wants %s", s)
+	}
+	m.start(t, "generated.service")
+	m.start(t, "many@one.service")
+	await(t, "what they say", func() bool {
+		return strings.Contains(m.journal(t, "generated.service"), "X is two words\n") && strings.Contains(m.journal(t, "many@one.service"), "X is one\n")
+	})
+	if s := m.show(t, "generated.service", "MemoryMax"); s != "104857600" {
+		t.Errorf("MemoryMax is %s", s)
+	}
+	if s := m.show(t, "generated.service", "SourcePath"); s != "/etc/gantry/pods.d/generated.pod" {
+		t.Errorf("SourcePath is %s", s)
+	}
+	m.must(t, "systemd-analyze", "verify", "/run/systemd/generator/generated.service")
+}
+
+// A hundred pod files hold the boot up by milliseconds. The bound leaves room for a busy machine: the target is 10 ms.
+func TestGeneratorTime(t *testing.T) {
+	m := boot(t)
+	for i := range 100 {
+		m.write(t, fmt.Sprintf("/run/hundred/pod%d.pod", i),
+			fmt.Sprintf("[Pod]\nNet=none\nSetEnv=N=%d\n[App a]\nImage=reg.example/x:1\nArgs=serve --port=80\n[Install]\nWantedBy=multi-user.target\n", i))
+	}
+	line := `for i in 1 2 3 4 5 6 7 8 9 10; do mkdir /run/out; a=$(date +%s%N); gantry systemd generator --pods=/run/hundred /run/out /run/out /run/out
+b=$(date +%s%N); echo $((b - a)); rm -r /run/out; done`
+	var times []time.Duration
+	for s := range strings.FieldsSeq(m.sh(t, line)) {
+		d, err := time.ParseDuration(s + "ns")
+		if err != nil {
+			t.Fatal(err)
+		}
+		times = append(times, d)
+	}
+	slices.Sort(times)
+	t.Logf("100 pod files: best %v, median %v", times[0], times[5])
+	if times[0] > 50*time.Millisecond {
+		t.Errorf("the generator takes %v", times[0])
+	}
+}
+
+// What the packages ship passes systemd's check and runs; so do the examples.
+func TestPackaged(t *testing.T) {
+	m := boot(t)
+	units := []string{"gantry-gc.service", "gantry-gc.timer", "gantry-image-gc.service", "gantry-image-gc.timer"}
+	var paths []string
+	for _, u := range units {
+		paths = append(paths, "/run/systemd/system/"+u)
+		m.put(t, "packaging/systemd/"+u, "/run/systemd/system/"+u)
+	}
+	m.put(t, "examples/units/pod@.service", "/run/systemd/system/pod@.service")
+	m.put(t, "packaging/tmpfiles.d/gantry.conf", "/usr/lib/tmpfiles.d/gantry.conf")
+	m.must(t, "systemctl", "daemon-reload")
+	m.must(t, "systemd-tmpfiles", "--create", "gantry.conf")
+	out := m.must(t, append([]string{"systemd-analyze", "verify", "--man=no", "/run/systemd/system/pod@web1.service"}, paths...)...)
+	t.Log(out)
+	m.must(t, "systemctl", "start", "gantry-gc.service", "gantry-image-gc.service", "gantry-gc.timer", "gantry-image-gc.timer")
+	for _, u := range units {
+		if r := m.show(t, u, "Result"); r != "success" {
+			t.Errorf("%s: %s", u, r)
+		}
+	}
+	m.must(t, "systemctl", "stop", "gantry-gc.timer", "gantry-image-gc.timer")
+	m.put(t, "examples/pods.d/web.pod", "/run/example/web.pod")
+	m.must(t, "sh", "-c", "mkdir /run/example-out && gantry systemd generator --pods=/run/example /run/example-out && systemd-analyze verify --man=no /run/example-out/web.service")
+}
