@@ -52,6 +52,10 @@ func (s *Store) StageLayer(ctx context.Context, diffID digest.Digest) (*LayerSta
 	if err != nil || st == nil {
 		return nil, stageError(diffID, err)
 	}
+	return newLayerStage(st, diffID)
+}
+
+func newLayerStage(st *stage, diffID digest.Digest) (*LayerStage, error) {
 	tar, err := createFile(st.path("tar"))
 	if err != nil {
 		return nil, stageError(diffID, errors.Join(err, st.abort()))

@@ -82,11 +82,15 @@ func (s *Store) mountOnce(ctx context.Context, point string, img *Image) error {
 	if isErofsMount(point) {
 		return nil
 	}
+	return mountImage(filepath.Join(s.treeDir(img.ChainID), "index"), s.tarPaths(img), point)
+}
+
+func (s *Store) tarPaths(img *Image) []string {
 	tars := make([]string, len(img.DiffIDs))
 	for i, d := range img.DiffIDs {
 		tars[i] = filepath.Join(s.layerDir(d), "tar")
 	}
-	return mountImage(filepath.Join(s.treeDir(img.ChainID), "index"), tars, point)
+	return tars
 }
 
 // lockMounts keeps two processes from mounting or unmounting the same image at once.

@@ -13,9 +13,13 @@ import (
 // mountImage mounts an index over its tars at point. Here on the host the image's content is inert: pods execute it
 // through overlays of their own, which take no flags over from their layers.
 func mountImage(index string, tars []string, point string) error {
+	return attachImage(index, tars, point, false)
+}
+
+func attachImage(index string, tars []string, point string, beneath bool) error {
 	err := erofs.MountAt(index, tars, point, erofs.MountOptions{
 		Attr:     unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC,
-		DirectIO: takesDirectIO(tars),
+		DirectIO: takesDirectIO(tars), Beneath: beneath,
 	})
 	if errors.Is(err, erofs.ErrNotSupported) {
 		return fmt.Errorf("%w: use --store=dir: %w", ErrBackend, err)
@@ -49,6 +53,18 @@ func isErofsMount(path string) bool {
 	var stx unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &stx)
 	return err == nil && stx.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
+
+// remountImage puts a new mount in the place of the one at point. It is attached beneath the old one before that goes, so
+// that whoever opens point always finds the image; pods that stand on the old one keep it.
+func remountImage(index string, tars []string, point string) error {
+	if err := attachImage(index, tars, point, true); err != nil {
+		return err
+	}
+	if err := unix.Unmount(point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		return &os.PathError{Op: "umount", Path: point, Err: err}
+	}
+	return nil
 }
 
 // unmount takes the mount at point away, or does nothing if there is none. Pods that stand on it keep the file system

@@ -26,6 +26,7 @@ type stage struct {
 	final string
 	lock  *os.File
 	over  bool // committed or aborted
+	again bool // takes the place of what is at final
 }
 
 // openStage waits for the stage whose final path is given, until ctx ends. A nil stage says that done, which is final
@@ -94,6 +95,9 @@ func (st *stage) path(name string) string { return filepath.Join(st.dir, name) }
 // commit puts the stage in its place. What lies inside has been synced, with sync; the new name is the caller's to
 // make durable, with syncDirs of the directory around it.
 func (st *stage) commit() error {
+	if st.again {
+		return st.replace()
+	}
 	if err := os.Rename(st.dir, st.final); err != nil {
 		return err
 	}

@@ -24,7 +24,24 @@ import (
 type Problem struct {
 	Path string `json:"path"`
 	What string `json:"what"`
+	Part Part   `json:"part"`
+	// Digest of what the file holds: of a layer, or an index of one, its diffID; of a merged index the chain ID.
+	Digest digest.Digest `json:"digest"`
 }
+
+// Part of an image that may rot.
+type Part string
+
+// The parts, in the order in which they have to be right.
+const (
+	PartManifest   Part = "manifest"
+	PartConfig     Part = "config"
+	PartRecord     Part = "record"
+	PartLayer      Part = "layer"
+	PartLayerIndex Part = "layer index"
+	PartBlob       Part = "kept blob"
+	PartTree       Part = "merged index"
+)
 
 // Verify reads all of an image's bytes again: documents and kept blobs against their digests, the record against the
 // documents, layers against their diffIDs, and indexes against indexes made anew. An unpacked tree (Dir) is not
@@ -62,21 +79,21 @@ type verifier struct {
 	problems []Problem
 }
 
-func (v *verifier) problem(path string, what error) {
+func (v *verifier) problem(part Part, d digest.Digest, path string, what error) {
 	if what != nil {
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		v.problems = append(v.problems, Problem{path, what.Error()})
+		v.problems = append(v.problems, Problem{path, what.Error(), part, d})
 	}
 }
 
 // documents checks manifest and config, and that the record says what they say.
 func (v *verifier) documents() {
 	manifest, err := v.Blob(v.img.ID)
-	v.problem(v.blobPath(v.img.ID), err)
+	v.problem(PartManifest, v.img.ID, v.blobPath(v.img.ID), err)
 	configDigest := v.img.Manifest.Config.Digest
 	config, cerr := v.Blob(configDigest)
-	v.problem(v.blobPath(configDigest), cerr)
+	v.problem(PartConfig, configDigest, v.blobPath(configDigest), cerr)
 	if err != nil || cerr != nil {
 		return
 	}
@@ -85,7 +102,7 @@ func (v *verifier) documents() {
 		!reflect.DeepEqual(rec.Manifest, v.img.Manifest) || !reflect.DeepEqual(rec.Config, v.img.Config)) {
 		err = fmt.Errorf("%w: does not say what manifest and config say", ErrCorrupt)
 	}
-	v.problem(v.recordPath(v.img.ID), err)
+	v.problem(PartRecord, v.img.ID, v.recordPath(v.img.ID), err)
 }
 
 // layer checks a tar against its name, and its index against one made from it.
@@ -93,7 +110,7 @@ func (v *verifier) layer(d digest.Digest) {
 	path := filepath.Join(v.layerDir(d), "tar")
 	tar, err := os.Open(path)
 	if err != nil {
-		v.problem(path, err)
+		v.problem(PartLayer, d, path, err)
 		return
 	}
 	defer tar.Close()
@@ -105,16 +122,16 @@ func (v *verifier) layer(d digest.Digest) {
 		err = fmt.Errorf("%w: digest is %s", ErrCorrupt, got)
 	}
 	if err = errors.Join(err, rest); err != nil {
-		v.problem(path, err)
+		v.problem(PartLayer, d, path, err)
 		return
 	}
 	path = filepath.Join(v.layerDir(d), "index")
 	var anew bytes.Buffer
 	if err := scanned.Encode(&anew); err != nil {
-		v.problem(path, err)
+		v.problem(PartLayerIndex, d, path, err)
 		return
 	}
-	v.problem(path, sameContent(path, &anew))
+	v.problem(PartLayerIndex, d, path, sameContent(path, &anew))
 }
 
 // keptBlob checks a compressed layer, if it was kept.
@@ -131,17 +148,17 @@ func (v *verifier) keptBlob(desc ocispec.Descriptor) {
 			err = fmt.Errorf("%w: digest is %s", ErrCorrupt, got)
 		}
 	}
-	v.problem(path, err)
+	v.problem(PartBlob, desc.Digest, path, err)
 }
 
 // tree makes the image's index anew, in a file without a name, and compares.
 func (v *verifier) tree() {
 	path := filepath.Join(v.treeDir(v.img.ChainID), "index")
 	if there, err := exists(path); err != nil || !there {
-		v.problem(path, err)
+		v.problem(PartTree, v.img.ChainID, path, err)
 		return
 	}
-	v.problem(path, func() error {
+	v.problem(PartTree, v.img.ChainID, path, func() error {
 		merged, tars, err := v.merge(v.img.DiffIDs)
 		if err != nil {
 			return err

@@ -14,6 +14,7 @@ import (
 type MountOptions struct {
 	Attr     int  // MOUNT_ATTR_* besides MOUNT_ATTR_RDONLY
 	DirectIO bool // read the tars without filling their page cache as well
+	Beneath  bool // MountAt attaches below what is mounted there already, and comes to light when that goes. Linux 6.5
 }
 
 // ErrNotSupported says that this kernel, or the file system that the files lie on, cannot mount an index from files:
@@ -85,6 +86,8 @@ func kernelSays(fs int) string {
 	}
 }
 
+const moveMountBeneath = 0x200 // MOVE_MOUNT_BENEATH of linux/mount.h
+
 // MountAt mounts an index at a directory that exists.
 func MountAt(index string, devices []string, dir string, opts MountOptions) error {
 	mnt, err := Mount(index, devices, opts)
@@ -93,7 +96,11 @@ func MountAt(index string, devices []string, dir string, opts MountOptions) erro
 	}
 	f := os.NewFile(uintptr(mnt), "erofs")
 	defer func() { _ = f.Close() }()
-	if err := unix.MoveMount(mnt, "", unix.AT_FDCWD, dir, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+	flags := unix.MOVE_MOUNT_F_EMPTY_PATH
+	if opts.Beneath {
+		flags |= moveMountBeneath
+	}
+	if err := unix.MoveMount(mnt, "", unix.AT_FDCWD, dir, flags); err != nil {
 		return fmt.Errorf("attach index %s at %s: %w", index, dir, err)
 	}
 	return nil
