@@ -103,7 +103,7 @@ func report(w io.Writer, format, verb string, err error) int {
 	if errors.As(err, &code) {
 		return int(code)
 	}
-	message := strings.TrimPrefix(oneLine(err.Error()), verb+" ") // what fails to fetch says so itself
+	message := oneLine(withoutVerb(err.Error(), verb))
 	hint := oneLine(hintOf(err))
 	if format == "json" {
 		line, _ := json.Marshal(struct { // of strings: cannot fail
@@ -125,6 +125,15 @@ func report(w io.Writer, format, verb string, err error) int {
 		fmt.Fprintf(w, "gantry: hint: %s\n", hint)
 	}
 	return exitGantry
+}
+
+// withoutVerb: what fails to fetch says so itself, as does each of several.
+func withoutVerb(message, verb string) string {
+	lines := strings.Split(message, "\n")
+	for i := range lines {
+		lines[i] = strings.TrimPrefix(lines[i], verb+" ")
+	}
+	return strings.Join(lines, "\n")
 }
 
 // oneLine joins the lines of a joined error, and quotes what a terminal would act on.

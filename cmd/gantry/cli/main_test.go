@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/fetch"
 	"github.com/gantryrun/gantry/pods"
 )
 
@@ -167,11 +168,20 @@ func TestKinds(t *testing.T) {
 		kind string
 	}{
 		{unix.ENOSPC, kindNoSpace}, {errors.Join(errors.New("x"), pods.ErrNameTaken), kindBusy}, {image.ErrCorrupt, kindUnverified},
-		{errors.New("x"), kindInternal}, {image.ErrAmbiguous, kindUsage},
+		{errors.New("x"), kindInternal}, {image.ErrAmbiguous, kindUsage}, {fetch.ErrConfig, kindConfig}, {fetch.ErrBlocked, kindConfig},
 	} {
 		if got := kindOf(tt.err); got != tt.kind {
 			t.Errorf("%v: %s", tt.err, got)
 		}
+	}
+}
+
+// TestVerbOnce: a line says what was to be done once, also if it failed for several.
+func TestVerbOnce(t *testing.T) {
+	var buf strings.Builder
+	report(&buf, "text", "fetch", errors.Join(errors.New("fetch a: no"), errors.New("fetch b: no")))
+	if want := "gantry: fetch: a: no; b: no\n"; buf.String() != want {
+		t.Errorf("%q, want %q", buf.String(), want)
 	}
 }
 
