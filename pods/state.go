@@ -55,3 +55,8 @@ func (s State) Live() bool { return s == Starting || s == Running || s == Exitin
 
 // Over reports whether the pod will never run again.
 func (s State) Over() bool { return s == Exited || s == Aborted }
+
+// States are all that there are, in the order of a pod's life.
+func States() []State {
+	return []State{Preparing, Aborted, Starting, Prepared, Running, Exiting, Exited}
+}

@@ -19,7 +19,10 @@ import (
 
 // process is a process that cannot be mistaken for another one: a PID may have been given to somebody else since it was written
 // down.
-type process struct{ fd, pid int }
+type process struct {
+	fd, pid int
+	start   uint64
+}
 
 // openProcess opens pid if it is still the process that started at start, in clock ticks since boot. ErrState: it is gone.
 func openProcess(pid int, start uint64) (*process, error) {
@@ -36,7 +39,7 @@ func openProcess(pid int, start uint64) (*process, error) {
 		_ = unix.Close(fd)
 		return nil, stateErrorf("process %d is gone", pid)
 	}
-	return &process{fd, pid}, nil
+	return &process{fd, pid, start}, nil
 }
 
 func (p *process) signal(sig unix.Signal) error {
