@@ -15,7 +15,7 @@ import (
 // packages are what the hosts have: systemd, what gantry needs of a host, and what the tests look at it with.
 const packages = "systemd,systemd-sysv,dbus,iproute2,procps,busybox-static,nftables,iptables,ca-certificates,kmod"
 
-// ErrNoTree says that Debian's tree is not there and cannot be made.
+// ErrNoTree says that Debian's tree is not there, and that the program that makes it is not either.
 var ErrNoTree = errors.New("no tree of Debian with systemd")
 
 // Tree returns the root of a Debian with systemd, from the cache, or made by mmdebstrap in a minute. Nothing may be
@@ -48,7 +48,7 @@ func Tree() (string, error) {
 		args = append(args, "--dpkgopt="+opt)
 	}
 	if out, err := exec.Command("mmdebstrap", append(args, "bookworm", tree+".new")...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w: mmdebstrap: %w\n%s", ErrNoTree, err, out)
+		return "", fmt.Errorf("make tree of Debian: mmdebstrap: %w\n%s", err, out)
 	}
 	if err := furnish(tree + ".new"); err != nil {
 		return "", err

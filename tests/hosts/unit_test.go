@@ -54,6 +54,7 @@ find /sys/fs/cgroup -name 'gantry-*'
 find /run/gantry/pods /run/gantry/leases -mindepth 1 -type f 2>/dev/null | grep -v -e last_reserved -e '/lock$' || :
 ls -A /var/lib/gantry/pods
 ip -o link | grep -v ': lo:' || :
+nft list ruleset | grep -e 172.16 -e 'elements' || :
 pgrep -l gantry || :
 grep /var/lib/gantry/pods /proc/1/mountinfo || :
 `

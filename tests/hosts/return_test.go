@@ -1,0 +1,87 @@
+package hosts_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/gantryrun/gantry/tests/build"
+	"github.com/gantryrun/gantry/tests/hosts"
+)
+
+// A pod with a fixed address and a published port gets both back at once, however its unit ended.
+func TestSameAddress(t *testing.T) {
+	m := boot(t)
+	m.unit(t, "address.service", "[Unit]\nStartLimitIntervalSec=0\n"+contract+"Restart=always\nRestartSec=1ms\n"+
+		"ExecStart=/usr/bin/gantry run --net=default:IP=172.16.28.77 --port=8080:80 --uuid-file-save=%t/gantry/%N.uuid "+
+		busybox+" --name=web -- httpd -f -p 80 -h /etc\n")
+	m.start(t, "address.service")
+	for round := range 3 {
+		pid := m.mainPID(t, "address.service")
+		status := m.must(t, "gantry", "status", m.uuid(t, "address.service"))
+		if !strings.Contains(status, "ip4=172.16.28.77") {
+			t.Errorf("round %d: %s", round, status)
+		}
+		await(t, "an answer", func() bool {
+			code, out, _ := m.run(t, "busybox", "wget", "-q", "-O-", "http://172.16.28.77/passwd")
+			return code == 0 && strings.Contains(out, "root:")
+		})
+		m.sh(t, fmt.Sprintf("kill -KILL %d", pid))
+		await(t, "the next pod", func() bool {
+			return m.mainPID(t, "address.service") != pid && m.show(t, "address.service", "SubState") == "running"
+		})
+		if n := m.show(t, "address.service", "NRestarts"); n != fmt.Sprint(round+1) {
+			t.Errorf("round %d: %s restarts: the address was not free at once\n%s", round, n, m.journal(t, "address.service"))
+		}
+	}
+}
+
+// After a power cut a host's pods come back by themselves, and gc removes what was left of the old ones.
+func TestReboot(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("skipped: needs root to boot a host")
+	}
+	boot(t) // skips where there is no tree
+	dir, err := os.MkdirTemp("", "gantry-reboot-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := hosts.Boot(t.Context(), hosts.Options{Bin: build.Dir(t), State: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := machine{h}
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+		_ = os.RemoveAll(dir)
+	})
+	if err := writeBusybox(filepath.Join(h.Share, "busybox.tar")); err != nil {
+		t.Fatal(err)
+	}
+	m.must(t, "gantry", "fetch", "--quiet", busybox)
+	m.put(t, "packaging/systemd/gantry-generator", "/usr/lib/systemd/system-generators/gantry-generator")
+	m.put(t, "packaging/tmpfiles.d/gantry.conf", "/usr/lib/tmpfiles.d/gantry.conf")
+	m.write(t, "/etc/gantry/pods.d/web.pod", "[Pod]\nPodName=web\nNet=default:IP=172.16.28.5\n[App web]\nImage="+busybox+"\nArgs=sleep 1000\n[Install]\nWantedBy=multi-user.target\n")
+	m.sh(t, "systemctl daemon-reload; systemctl start web.service; sync")
+	before := m.uuid(t, "web.service")
+	if err := h.Reboot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the pod", func() bool { return m.show(t, "web.service", "ActiveState") == "active" })
+	after := m.uuid(t, "web.service")
+	status := m.must(t, "gantry", "status", "web")
+	if after == before || !strings.Contains(status, "state=running") || !strings.Contains(status, "ip4=172.16.28.5") {
+		t.Errorf("was %s, is %s:\n%s", before, after, status)
+	}
+	if s := m.sh(t, "gantry status "+before+" | grep ^state"); s != "state=exited" {
+		t.Errorf("the pod of before: %s", s)
+	}
+	m.must(t, "gantry", "gc", "--grace-period=0s")
+	if s := m.sh(t, "ls /var/lib/gantry/pods"); s != after {
+		t.Errorf("after gc: %s, want %s alone", s, after)
+	}
+}
