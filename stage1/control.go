@@ -40,24 +40,44 @@ const maxRequest = 64 << 10
 // openControl makes the socket, in a directory that only root can enter. It goes with the run directory.
 func (s *supervisor) openControl() error {
 	s.orders = make(chan order)
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(s.runDir, pods.ControlFile), Net: "unix"})
+	l, err := listen(filepath.Join(s.runDir, pods.ControlFile))
 	if err != nil {
 		return fmt.Errorf("make control socket: %w", err)
-	}
-	if err := os.Chmod(l.Addr().String(), 0o600); err != nil {
-		return errors.Join(err, l.Close())
 	}
 	s.undo.push("control socket", func(context.Context) error { return l.Close() })
 	go func() {
 		for {
-			c, err := l.AcceptUnix()
+			c, err := l.Accept()
 			if err != nil {
 				return // closed
 			}
-			go s.serve(c)
+			if c, ok := c.(*net.UnixConn); ok {
+				go s.serve(c)
+			}
 		}
 	}()
 	return nil
+}
+
+// listen is net.Listen without its look at how many may wait, for which it reads a file of /proc into a buffer of 64 kB that
+// stays in the heap of every pod.
+func listen(path string) (net.Listener, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close()
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil { // before anybody can connect
+		return nil, err
+	}
+	if err := unix.Listen(fd, 16); err != nil {
+		return nil, err
+	}
+	return net.FileListener(f)
 }
 
 // serve hears one client.
