@@ -63,6 +63,7 @@ func makeCgroups(name string) error {
 		return err
 	}
 	for _, h := range hs {
+		sweep(h.dir)
 		dir := filepath.Join(h.dir, name)
 		if h.v2 {
 			enableControllers(h.dir)
@@ -80,6 +81,20 @@ func makeCgroups(name string) error {
 		}
 	}
 	return nil
+}
+
+// sweep removes the cgroups of boxes whose test process is dead: one that was killed, or timed out, could not.
+func sweep(dir string) {
+	stale, _ := filepath.Glob(filepath.Join(dir, "gantry-test-*-*"))
+	for _, s := range stale {
+		var pid, serial int
+		if _, err := fmt.Sscanf(filepath.Base(s), "gantry-test-%d-%d", &pid, &serial); err != nil {
+			continue
+		}
+		if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
+			_ = removeTree(s) // busy: its processes are still dying, and the next box tries again
+		}
+	}
 }
 
 // enableControllers hands every controller that dir has to its children. What cannot be handed on (a
