@@ -22,7 +22,7 @@ DEPS       = gcc libc6-dev libseccomp-dev pkg-config make ca-certificates nftabl
 TEST_DEPS  = busybox-static mmdebstrap docker-registry umoci skopeo runc curl openssl zstd pigz xz-utils tar e2fsprogs iptables procps git gpg gpg-agent user-mode-linux
 BENCH_DEPS = runc crun podman skopeo umoci hyperfine pigz zstd
 
-.PHONY: all gantry stage1 launch init cni deps test-deps bench-deps demo demo-image test test-images test-images-small lint bench-peers install clean
+.PHONY: all gantry stage1 launch init cni deps test-deps bench-deps demo demo-image test test-v2 test-images test-images-small lint bench-peers install clean
 
 all: gantry stage1 launch init cni
 
@@ -88,3 +88,7 @@ install: all
 
 clean:
 	rm -rf $(BIN) tests/demo/image/demo.oci.tar
+
+# Machines with a kernel of their own and pure cgroup v2: User-mode Linux, half a minute.
+test-v2: test-deps all
+	CI=1 GANTRY_TEST_V2=1 $(GO) test -count=1 -run TestUnified ./tests/hosts

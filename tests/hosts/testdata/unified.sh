@@ -83,12 +83,23 @@ systemctl stop plain
 gantry rm $uuid >/dev/null
 clean "which leaves nothing"
 
+# From a shell, a detached pod is a service with a cgroup of its own, whatever the shell has.
+systemd-run --quiet --wait --pipe --unit=shell gantry run --net=none --detach --property=MemoryMax=100M $BUSYBOX --name=app -- sleep 1000 >/run/detached
+uuid=$(cat /run/detached)
+is "a detached pod is a service" "$(cat $CG/system.slice/gantry-$uuid.service/gantry-$uuid/app/cgroup.procs | wc -l)" 1
+is "with its own limits" "$(cat $CG/system.slice/gantry-$uuid.service/memory.max)" 104857600
+gantry stop $uuid
+gantry rm $uuid >/dev/null
+clean "a detached pod leaves nothing"
+
 # SIGKILL of the supervisor: gc finds and kills, by cgroup.kill where a process hides.
-uuid=$(gantry run --net=none --pid=host --detach $BUSYBOX --name=app -- sh -c 'sleep 1000 & sleep 1000 & wait')
+# Its unit has nothing of the pod in its own cgroup, and so does not help.
+systemd-run --quiet --unit=killed -p Type=notify gantry run --net=none --pid=host --uuid-file-save=/run/killed.uuid $BUSYBOX --name=app -- sh -c 'sleep 1000 & sleep 1000 & wait'
+uuid=$(cat /run/killed.uuid)
 where=$(find $CG -name "gantry-$uuid")
 kill -KILL $(gantry status $uuid | sed -n 's/^pid=//p')
 sleep 0.3
-echo "left after SIGKILL: $(cat $where/app/cgroup.procs | tr '\n' ' ')"
+is "processes of the host's PID namespace outlive it" "$(cat $where/app/cgroup.procs | wc -l)" 3
 gantry gc --grace-period=0s
 clean "gc after SIGKILL leaves nothing"
 
