@@ -52,6 +52,7 @@ type Manifest struct {
 	Volumes     []Volume          `json:"volumes,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
+	Remove      bool              `json:"remove,omitempty"` // the supervisor removes the pod when it is over
 }
 
 // What Manifest.Net can be.

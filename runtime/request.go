@@ -35,6 +35,7 @@ type Request struct {
 	Annotations map[string]string
 	Insecure    bundle.Insecure
 	Pull        PullPolicy
+	Remove      bool // when it is over
 	Apps        []AppRequest
 	// Durable: the pod survives a power cut once Prepare has returned. `run` does without: a power cut ends its pod anyway.
 	Durable bool

@@ -100,7 +100,11 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 	s.dismantle()
 	left, undoErr := s.undo.run(ctx)
 	exit := &pods.Exit{Code: s.code, Reason: s.reason, Finished: time.Now(), Left: left}
-	return s.code, errors.Join(err, s.notStarted, undoErr, s.pod.WriteExit(exit))
+	undoErr = errors.Join(undoErr, s.pod.WriteExit(exit))
+	if s.manifest.Remove && undoErr == nil {
+		undoErr = s.removePod()
+	}
+	return s.code, errors.Join(err, s.notStarted, undoErr)
 }
 
 // open reads the pod directory, and makes nothing.

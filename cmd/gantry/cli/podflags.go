@@ -54,10 +54,7 @@ func (o *podOptions) addFlags(fs *pflag.FlagSet) {
 	notYetVar(fs, "mds-register", "metadata service, which gantry has not", "false")
 	notYetVar(fs, "stage1-name", "flavour of stage1", "default")
 	notYetVar(fs, "stage1-path", "path of stage1")
-	fs.Var(&value{typ: "bool", bool: true, set: func(string) error {
-		return fmt.Errorf("a pod stays until it is swept: `gantry rm` or `gantry gc --grace-period=0s` remove it")
-	}}, "rm", "")
-	fs.Lookup("rm").Hidden, fs.Lookup("rm").NoOptDefVal = true, "true"
+	fs.BoolVar(&o.req.Remove, "rm", false, "remove the pod when it is over; its logs and status go with it")
 	alias(fs, "name", "", "pod-name")
 	alias(fs, "pull", "", "pull-policy")
 	alias(fs, "cidfile", "", "uuid-file-save")

@@ -167,7 +167,6 @@ func TestRunLineErrors(t *testing.T) {
 		{"user namespace", "--private-users a", "--private-users: not supported yet"},
 		{"pod manifest", "--pod-manifest=x", "--pod-manifest: not supported yet"},
 		{"journal", "a --stdout=journal", "journal: not supported yet"},
-		{"rm", "--rm a", "gantry rm"},
 		{"metadata service", "--mds-register a", "not supported yet"},
 		{"signature", "a --signature=x", "not supported yet"},
 		{"pid of the app", "--pid=app a", "not supported yet"},
