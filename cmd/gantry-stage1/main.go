@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -21,9 +20,6 @@ import (
 )
 
 func main() {
-	// Waiting takes one thread at a time. Every further one, and every cache per processor, stays resident in every pod:
-	// this saves a quarter of a megabyte and costs the start nothing. (Collecting garbage would cost more than it frees.)
-	runtime.GOMAXPROCS(1)
 	code, err := run(os.Args[1:])
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "gantry: run: %v\n", err)
