@@ -1,11 +1,13 @@
 package fetch
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 
@@ -14,17 +16,51 @@ import (
 
 // credentials for an endpoint: those of auth.d, else of the files that docker and podman keep; anonymous where none
 // knows the registry. Only endpoints that the user or the configuration named are ever looked up.
-func (c *Client) credentials(e endpoint) (authn.Authenticator, error) {
-	if auth, err := configuredAuth(c.ConfigDirs, e); err != nil || auth != nil {
-		return auth, err
+func (c *Client) credentials(ctx context.Context, e endpoint) (authn.Authenticator, error) {
+	login, err := configuredAuth(c.ConfigDirs, e)
+	if err != nil {
+		return nil, err
+	}
+	if login != nil {
+		return login.authenticator(ctx, e)
 	}
 	for _, path := range authFiles() {
-		auth, err := readAuthFile(path, e)
-		if err != nil || auth != nil {
+		login, err := readAuthFile(path, e)
+		if err != nil {
+			return nil, err
+		}
+		if login == nil {
+			continue
+		}
+		auth, err := login.authenticator(ctx, e)
+		if !errors.Is(err, errNoCredentials) {
 			return auth, err
 		}
 	}
 	return authn.Anonymous, nil
+}
+
+// login is what a file says of one registry: credentials, or the helper that has them.
+type login struct {
+	config authn.AuthConfig
+	helper string
+	// anyHost: the helper is asked about every registry, and may be there for other programs only.
+	anyHost bool
+}
+
+// authenticator of a login. errNoCredentials where a helper knows none.
+func (l *login) authenticator(ctx context.Context, e endpoint) (authn.Authenticator, error) {
+	if l.helper == "" {
+		return authn.FromConfig(l.config), nil
+	}
+	config, err := askHelper(ctx, l.helper, e)
+	switch {
+	case err == nil:
+		return authn.FromConfig(config), nil
+	case l.anyHost && errors.Is(err, exec.ErrNotFound):
+		return nil, errNoCredentials
+	}
+	return nil, err
 }
 
 // authConfig is a file of auth.d: gantry's own kind, or one of rkt's two.
@@ -49,7 +85,7 @@ func (f authConfig) check() error {
 }
 
 // configuredAuth looks an endpoint up in auth.d. Of several files that name its host the last decides.
-func configuredAuth(dirs []string, e endpoint) (auth authn.Authenticator, err error) {
+func configuredAuth(dirs []string, e endpoint) (found *login, err error) {
 	err = eachConfig(dirs, "auth.d", func(_ string, data []byte) error {
 		var file authConfig
 		if err := decodeStrict(data, &file); err != nil {
@@ -58,33 +94,34 @@ func configuredAuth(dirs []string, e endpoint) (auth authn.Authenticator, err er
 		if err := file.check(); err != nil {
 			return err
 		}
-		made, err := file.authenticator()
+		made, err := file.login()
 		if err == nil && (slices.Contains(file.Domains, e.host) || slices.Contains(file.Registries, e.host)) {
-			auth = made
+			found = made
 		}
 		return err
 	})
-	return auth, err
+	return found, err
 }
 
-func (f authConfig) authenticator() (authn.Authenticator, error) {
+func (f authConfig) login() (*login, error) {
 	var secret struct {
 		User     string `json:"user"`
 		Password string `json:"password"`
 		Token    string `json:"token"`
+		Helper   string `json:"helper"`
 	}
 	if err := decodeStrict(f.Credentials, &secret); err != nil {
-		return nil, errors.New("credentials: want user and password, or token") // and no word of what is there
+		return nil, errors.New("credentials: want user and password, token, or helper") // and no word of what is there
 	}
 	switch {
 	case (f.Type == "basic" || f.RktKind == "dockerAuth") && secret.User != "":
-		return authn.FromConfig(authn.AuthConfig{Username: secret.User, Password: secret.Password}), nil
+		return &login{config: authn.AuthConfig{Username: secret.User, Password: secret.Password}}, nil
 	case (f.Type == "bearer" || f.Type == "oauth") && secret.Token != "":
-		return authn.FromConfig(authn.AuthConfig{RegistryToken: secret.Token}), nil
-	case f.Type == "helper":
-		return nil, fmt.Errorf("%w: credential helpers", ErrUnsupported)
+		return &login{config: authn.AuthConfig{RegistryToken: secret.Token}}, nil
+	case f.Type == "helper" && secret.Helper != "":
+		return &login{helper: secret.Helper}, nil
 	}
-	return nil, fmt.Errorf("type %q: want basic with user and password, or bearer with token", f.Type)
+	return nil, fmt.Errorf("type %q: want basic with user and password, bearer with token, or helper with helper", f.Type)
 }
 
 // authFiles in the order of containers-auth.json(5), then docker's.
@@ -111,8 +148,9 @@ func authFiles() []string {
 // dockerHubKey is what docker calls its own registry in these files.
 const dockerHubKey = "https://index.docker.io/v1/"
 
-// readAuthFile looks an endpoint up: the longest path of the repository first, then the host alone.
-func readAuthFile(path string, e endpoint) (authn.Authenticator, error) {
+// readAuthFile looks an endpoint up: a helper for its host, then credentials, those for the longest path of the
+// repository first, then the helper for all hosts.
+func readAuthFile(path string, e endpoint) (*login, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -122,10 +160,17 @@ func readAuthFile(path string, e endpoint) (authn.Authenticator, error) {
 	}
 	// Foreign files: fields that we do not know are other programs' business.
 	var file struct {
-		Auths map[string]authn.AuthConfig `json:"auths"`
+		Auths       map[string]authn.AuthConfig `json:"auths"`
+		CredHelpers map[string]string           `json:"credHelpers"`
+		CredsStore  string                      `json:"credsStore"`
 	}
 	if err := json.Unmarshal(data, &file); err != nil {
 		return nil, fmt.Errorf("read credentials: %s: %w", path, err)
+	}
+	for _, key := range []string{e.host, serverOf(e)} {
+		if helper := file.CredHelpers[key]; helper != "" {
+			return &login{helper: helper}, nil
+		}
 	}
 	keys := pathPrefixes(e.host + "/" + e.repository)
 	if e.host == "docker.io" {
@@ -134,8 +179,11 @@ func readAuthFile(path string, e endpoint) (authn.Authenticator, error) {
 	keys = append(keys, "https://"+e.host, "http://"+e.host)
 	for _, key := range keys {
 		if config, ok := file.Auths[key]; ok && config != (authn.AuthConfig{}) {
-			return authn.FromConfig(config), nil
+			return &login{config: config}, nil
 		}
+	}
+	if file.CredsStore != "" {
+		return &login{helper: file.CredsStore, anyHost: true}, nil
 	}
 	return nil, nil
 }

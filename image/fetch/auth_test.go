@@ -38,7 +38,7 @@ func TestCredentials(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			authFile(t, tc.key, "user", "secret")
-			auth, err := (&Client{}).credentials(tc.at)
+			auth, err := (&Client{}).credentials(t.Context(), tc.at)
 			if err != nil {
 				t.Fatal(err)
 			}

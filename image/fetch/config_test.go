@@ -181,7 +181,7 @@ func TestConfiguredAuth(t *testing.T) {
 		"field":       {`{"kind":"auth","version":"v1","domains":["reg.example:5000"],"type":"basic","credentials":{"user":"u","pasword":"canary"}}`, "", "", "x.json"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			auth, err := (&Client{ConfigDirs: []string{configDir(t, "auth.d/x.json", tc.file)}}).credentials(at)
+			auth, err := (&Client{ConfigDirs: []string{configDir(t, "auth.d/x.json", tc.file)}}).credentials(t.Context(), at)
 			if tc.bad != "" {
 				if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), tc.bad) || strings.Contains(err.Error(), "canary") {
 					t.Errorf("got %v", err)

@@ -41,7 +41,7 @@ func withMirrors(err error, mirrors []error) error {
 }
 
 func (c *Client) withEndpoint(ctx context.Context, e endpoint, ref image.Ref, use func(src source, from string) error) error {
-	auth, err := c.credentials(e)
+	auth, err := c.credentials(ctx, e)
 	if err != nil {
 		return err
 	}
