@@ -23,6 +23,7 @@ type Draft struct {
 	// Name that the image gets. The name, where it came from, and what it was verified by.
 	Name, Source, Verified string
 	Evidence               Evidence
+	Caching                Caching
 	// Root is what the name led to, if that can move: see Rollback. AllowRollback lets it lead back.
 	Root          digest.Digest
 	AllowRollback bool
@@ -52,7 +53,7 @@ func (s *Store) Commit(ctx context.Context, d Draft) (*Image, error) {
 		return nil, err
 	}
 	img.Names = []string{d.Name}
-	img.Source, img.Verified, img.Evidence = d.Source, d.Verified, d.Evidence
+	img.Source, img.Verified, img.Evidence, img.Caching = d.Source, d.Verified, d.Evidence, d.Caching
 	return img, nil
 }
 
@@ -88,7 +89,7 @@ func (s *Store) commit(ctx context.Context, rec *imageRecord, d Draft) error {
 	}
 	name, err := encodeRecord(s.namePath(d.Name), nameRecord{
 		Version: recordVersion, Name: d.Name, ID: rec.ID, Fetched: rec.Fetched, Source: d.Source, Verified: d.Verified,
-		Evidence: d.Evidence, Root: d.Root, Earlier: earlier,
+		Evidence: d.Evidence, Caching: d.Caching, Root: d.Root, Earlier: earlier,
 	})
 	if err != nil {
 		return err

@@ -18,6 +18,14 @@ type Evidence struct {
 	Time time.Time `json:"time,omitzero"`
 }
 
+// Caching is what a web server said of how long its answer holds, for a name that is a URL.
+type Caching struct {
+	// ETag to ask with whether it has changed.
+	ETag string `json:"etag,omitempty"`
+	// Expires: until then nobody has to ask.
+	Expires time.Time `json:"expires,omitzero"`
+}
+
 // String is Evidence in the few words that tables have room for.
 func (e Evidence) String() string {
 	if e.Format == "" {

@@ -29,7 +29,7 @@ func (s *Store) Get(ctx context.Context, ref Ref) (*Image, error) {
 		return nil, err
 	}
 	img.Names = []string{rec.Name}
-	img.Source, img.Verified, img.Evidence = rec.Source, rec.Verified, rec.Evidence
+	img.Source, img.Verified, img.Evidence, img.Caching = rec.Source, rec.Verified, rec.Evidence, rec.Caching
 	return img, nil
 }
 

@@ -42,6 +42,8 @@ type Image struct {
 	Source, Verified string
 	// Evidence is Verified in full.
 	Evidence Evidence
+	// Caching of the URL that the image was got by.
+	Caching Caching
 }
 
 // Name is what to show people: the first name, or the ID.

@@ -42,6 +42,7 @@ type nameRecord struct {
 	Source   string        `json:"source"`
 	Verified string        `json:"verified"`
 	Evidence Evidence      `json:"evidence,omitzero"`
+	Caching  Caching       `json:"caching,omitzero"`
 	// Root is what the name led to, an index or the image's manifest, and Earlier what it led to before, newest first.
 	Root    digest.Digest   `json:"root,omitempty"`
 	Earlier []digest.Digest `json:"earlier,omitempty"`

@@ -63,6 +63,7 @@ func TestParseManifest(t *testing.T) {
 		"exec relative":        with(`"app":{"exec":["a"],"user":"0","group":"0"}`),
 		"exec with NUL":        with(`"app":{"exec":["/a","\u0000"],"user":"0","group":"0"}`),
 		"no user":              with(`"app":{"exec":["/a"],"group":"0"}`),
+		"user of a file":       with(`"app":{"exec":["/a"],"user":"/etc/passwd","group":"0"}`),
 		"user is two":          with(`"app":{"exec":["/a"],"user":"0:0","group":"0"}`),
 		"directory":            app(`,"workingDirectory":"x"`),
 		"directory climbs":     app(`,"workingDirectory":"/../x"`),

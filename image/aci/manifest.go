@@ -154,6 +154,9 @@ func (a *App) check() error {
 	if a.User == "" || a.Group == "" || strings.ContainsAny(a.User+a.Group, ":\n") {
 		return fmt.Errorf("user %q, group %q", a.User, a.Group)
 	}
+	if a.User[0] == '/' || a.Group[0] == '/' {
+		return fmt.Errorf("user %q, group %q: those of a file's owner are not supported", a.User, a.Group)
+	}
 	if a.WorkingDirectory != "" && !isCleanPath(a.WorkingDirectory) {
 		return fmt.Errorf("workingDirectory %q", a.WorkingDirectory)
 	}

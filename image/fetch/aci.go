@@ -34,6 +34,7 @@ type appcImage struct {
 	*aci.Image
 	files    []*os.File
 	evidence image.Evidence
+	caching  image.Caching
 }
 
 func (a *appcImage) root(context.Context) ([]byte, string, error) {
@@ -70,11 +71,14 @@ type appc struct {
 	opts     Options
 	platform ocispec.Platform
 	result   *appcImage
+	stored   *image.Image  // what the URL led to before, if that may be used today
+	caching  image.Caching // of what it leads to now
 }
 
 // withAppc calls use with the ACI in f, converted. verified says by what f was let in.
 func (a *appc) withAppc(ctx context.Context, f appcFile, verified image.Evidence, use func(source) error) (err error) {
-	a.result = &appcImage{evidence: verified}
+	a.result = &appcImage{evidence: verified, caching: a.caching}
+	a.stored = nil // what it depends on has other URLs
 	defer a.result.close() // of files that nobody else has
 	a.result.Image, err = aci.Convert(ctx, f, aci.Env{Platform: a.platform, Depend: a.depend, Create: a.create, Limit: a.opts.Limits.bytes})
 	if err != nil {

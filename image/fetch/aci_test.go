@@ -156,6 +156,8 @@ type appcHost struct {
 	mu    sync.Mutex
 	pages map[string][]byte
 	seen  []string
+
+	header http.Header
 }
 
 func newAppcHost(t *testing.T) *appcHost {
@@ -180,6 +182,13 @@ func newAppcHost(t *testing.T) *appcHost {
 			path += "?" + r.URL.RawQuery
 		}
 		h.seen = append(h.seen, path)
+		for k, v := range h.header {
+			w.Header()[k] = v
+		}
+		if tag := r.Header.Get("If-None-Match"); tag != "" && tag == w.Header().Get("ETag") {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
 		data, ok := h.pages[path]
 		if !ok {
 			http.NotFound(w, r)
@@ -357,5 +366,42 @@ func TestACISigned(t *testing.T) {
 			t.Errorf("%s signed: %+v, %v", tc.ref, img, err)
 		}
 		delete(h.pages, tc.asc)
+	}
+}
+
+// TestURLCaching: what has not changed is not downloaded again, nor asked for while it is fresh.
+func TestURLCaching(t *testing.T) {
+	h := newAppcHost(t)
+	for name, tc := range map[string]struct {
+		header        http.Header
+		asked, loaded int // by a second fetch
+	}{
+		"nothing":       {http.Header{}, 1, 1},
+		"ETag":          {http.Header{"Etag": {`"1"`}}, 1, 0},
+		"max-age":       {http.Header{"Cache-Control": {"public, max-age=60"}}, 0, 0},
+		"no-cache":      {http.Header{"Etag": {`"1"`}, "Cache-Control": {"max-age=60, no-cache"}}, 1, 0},
+		"no-store":      {http.Header{"Etag": {`"1"`}, "Cache-Control": {"no-store, max-age=60"}}, 1, 1},
+		"max-age of 0":  {http.Header{"Cache-Control": {"max-age=0"}}, 1, 1},
+		"max-age of -1": {http.Header{"Cache-Control": {"max-age=-1"}}, 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h.header = tc.header
+			h.pages = map[string][]byte{"/x.aci": aciOf(t, aciManifest("example.com/app", ""), "a", "1")}
+			c, ref, opts := newClient(t), mustRef(t, "https://"+h.name+"/x.aci"), Options{Platform: "linux/amd64"}
+			c.InsecureTLS = true
+			first, err := c.Fetch(t.Context(), ref, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.seen = nil
+			h.pages["/x.aci"] = aciOf(t, aciManifest("example.com/app", ""), "a", "2")
+			again, err := c.Fetch(t.Context(), ref, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(h.seen) != tc.asked || (again.ID != first.ID) != (tc.loaded == 1) {
+				t.Errorf("asked %q, loaded %v", h.seen, again.ID != first.ID)
+			}
+		})
 	}
 }

@@ -97,12 +97,18 @@ func (c *Client) Fetch(ctx context.Context, ref image.Ref, opts Options) (*image
 			Manifest: r.doc.raw, Config: r.config, Name: ref.String(), Source: from,
 			Verified: evidence.String(), Evidence: evidence, AllowRollback: opts.AllowRollback,
 		}}
+		if a, ok := src.(*appcImage); ok {
+			j.draft.Caching = a.caching
+		}
 		if moves(ref) {
 			j.draft.Root = r.root
 		}
 		img, err = j.complete(ctx)
 		return err
 	})
+	if errors.Is(err, errUnchanged) {
+		return c.Store.Get(ctx, ref)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", ref, err)
 	}
