@@ -7,7 +7,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
@@ -148,11 +150,22 @@ func (a *appc) download(ctx context.Context, rawURL string) (f appcFile, err err
 		return appcFile{}, err
 	}
 	defer w.guard.http.CloseIdleConnections()
-	resp, err := w.get(ctx, rawURL, true, http.Header{"Accept": {appcType + ", application/octet-stream;q=0.9, */*;q=0.1"}})
+	header := http.Header{"Accept": {appcType + ", application/octet-stream;q=0.9, */*;q=0.1"}}
+	if a.stored != nil && a.stored.Caching.ETag != "" {
+		header.Set("If-None-Match", a.stored.Caching.ETag)
+	}
+	resp, err := w.get(ctx, rawURL, true, header)
 	if err != nil {
 		return appcFile{}, err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusNotModified {
+		if a.stored == nil {
+			return appcFile{}, fmt.Errorf("%w: %s: status 304 to a question without a condition", ErrUnreachable, w.endpoint.host)
+		}
+		return appcFile{}, errUnchanged
+	}
+	a.caching = cachingOf(resp.Header, time.Now())
 	own, err := a.scratch()
 	if err != nil {
 		return appcFile{}, err
@@ -254,6 +267,9 @@ func (a *appc) withRemoteAppc(ctx context.Context, ref image.Ref, use func(sourc
 	} else {
 		var name string
 		if name, err = trust.NameOf(ref); err == nil || a.Trust == nil {
+			if a.remember(ctx, ref, name); a.stored != nil && time.Now().Before(a.stored.Caching.Expires) {
+				return errUnchanged
+			}
 			f, evidence, err = a.fromWeb(ctx, name, aci.Endpoint{ACI: ref.Name, Signature: ref.Name + ".asc"})
 		}
 	}
@@ -262,4 +278,49 @@ func (a *appc) withRemoteAppc(ctx context.Context, ref image.Ref, use func(sourc
 	}
 	defer f.Close()
 	return a.withAppc(ctx, f, evidence, use)
+}
+
+// errUnchanged: what the store has is what the URL leads to.
+var errUnchanged = errors.New("unchanged")
+
+// remember what the URL led to before, if it is stored whole and the policy of today lets it pass.
+func (a *appc) remember(ctx context.Context, ref image.Ref, name string) {
+	img, err := a.Store.Get(ctx, ref)
+	if err != nil || (a.Trust != nil && a.Trust.Recheck(name, img.Evidence) != nil) || a.opts.KeepBlobs {
+		return
+	}
+	for _, id := range img.DiffIDs {
+		if there, err := a.Store.HasLayer(id); err != nil || !there {
+			return
+		}
+	}
+	if suits(a.platform, img.Config.Platform) > 0 {
+		a.stored = img
+	}
+}
+
+// maxFresh is the longest that a server is believed.
+const maxFresh = 7 * 24 * time.Hour
+
+// cachingOf an answer (RFC 9111): only max-age counts, and that something forbids to keep it.
+func cachingOf(h http.Header, now time.Time) image.Caching {
+	c := image.Caching{ETag: h.Get("ETag")}
+	if len(c.ETag) > 1024 {
+		c.ETag = ""
+	}
+	for part := range strings.SplitSeq(strings.ToLower(h.Get("Cache-Control")), ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
+		switch name {
+		case "no-store":
+			return image.Caching{}
+		case "no-cache", "must-revalidate":
+			c.Expires = time.Time{}
+			return c
+		case "max-age":
+			if n, err := strconv.ParseUint(value, 10, 31); err == nil && n > 0 {
+				c.Expires = now.Add(min(time.Duration(n)*time.Second, maxFresh)).UTC()
+			}
+		}
+	}
+	return c
 }
