@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,7 +79,7 @@ type appc struct {
 // withAppc calls use with the ACI in f, converted. verified says by what f was let in.
 func (a *appc) withAppc(ctx context.Context, f appcFile, verified image.Evidence, use func(source) error) (err error) {
 	a.result = &appcImage{evidence: verified, caching: a.caching}
-	a.stored = nil // what it depends on has other URLs
+	a.stored = nil         // what it depends on has other URLs
 	defer a.result.close() // of files that nobody else has
 	a.result.Image, err = aci.Convert(ctx, f, aci.Env{Platform: a.platform, Depend: a.depend, Create: a.create, Limit: a.opts.Limits.bytes})
 	if err != nil {
@@ -112,7 +113,9 @@ func (c *Client) scratch() (*os.File, error) {
 
 // depend finds, fetches and verifies what an ACI depends on, by discovery.
 func (a *appc) depend(ctx context.Context, w aci.Wanted) (aci.File, error) {
-	f, _, err := a.discover(ctx, w)
+	own := &appc{Client: a.Client, opts: a.opts, platform: a.platform}
+	own.opts.Signature = "" // that is of the image which was asked for
+	f, _, err := own.discover(ctx, w)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +149,7 @@ func (a *appc) withLocalAppc(ctx context.Context, f appcFile, use func(source) e
 		}
 		return a.withAppc(ctx, f, evidence, use)
 	}
-	sig, err := readSignature(f.Name() + ".asc")
+	sig, err := readSignature(cmp.Or(a.opts.Signature, f.Name()+".asc"))
 	if err != nil {
 		return err
 	}

@@ -366,6 +366,13 @@ func TestACISigned(t *testing.T) {
 			t.Errorf("%s signed: %+v, %v", tc.ref, img, err)
 		}
 		delete(h.pages, tc.asc)
+		if tc.asc == "" {
+			err = os.Remove(local + ".asc")
+		}
+		opts.Signature = writeFile(t, filepath.Join(t.TempDir(), "sig"), sig.Bytes())
+		if img, err2 := c.Fetch(t.Context(), ref, opts); errors.Join(err, err2) != nil {
+			t.Errorf("%s, signature given: %v, %v, %v", tc.ref, img, err, err2)
+		}
 	}
 }
 

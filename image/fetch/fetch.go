@@ -52,6 +52,8 @@ type Options struct {
 	KeepBlobs bool
 	// AllowRollback lets a tag lead back to what it led to before.
 	AllowRollback bool
+	// Signature is a file with the OpenPGP signature of an ACI, instead of the one that lies beside it.
+	Signature string
 	// Limits on compressed data, Tar on what is inside.
 	Limits Limits
 	Tar    layer.Limits

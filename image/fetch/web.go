@@ -193,7 +193,7 @@ func (a *appc) fromWeb(ctx context.Context, name string, at aci.Endpoint) (f app
 	var sig []byte
 	signed := a.Trust != nil && a.Trust.For(name).Require == trust.Signed
 	if signed {
-		if sig, err = a.page(ctx, at.Signature); err != nil && !errors.Is(err, image.ErrNotFound) {
+		if sig, err = a.signature(ctx, at.Signature); err != nil && !errors.Is(err, image.ErrNotFound) {
 			return f, evidence, err
 		}
 		if err != nil {
@@ -212,6 +212,18 @@ func (a *appc) fromWeb(ctx context.Context, name string, at aci.Endpoint) (f app
 		err = errors.Join(err, f.Close())
 	}
 	return f, evidence, err
+}
+
+// signature of an ACI: the file that the user gave, or what the web has.
+func (a *appc) signature(ctx context.Context, url string) ([]byte, error) {
+	if a.opts.Signature == "" {
+		return a.page(ctx, url)
+	}
+	sig, err := readSignature(a.opts.Signature)
+	if err == nil && sig == nil {
+		err = fmt.Errorf("%w: signature %s", image.ErrNotFound, a.opts.Signature)
+	}
+	return sig, err
 }
 
 // discover finds an ACI by name and labels, and gets it from the first place that serves one that is it.

@@ -24,6 +24,7 @@ type fetchOptions struct {
 	platform    string
 	keepBlobs   bool
 	rollback    bool
+	signature   string
 	pull        string
 }
 
@@ -38,7 +39,7 @@ func newFetchCommand(e *env) *cobra.Command {
 	fs.BoolVar(&o.keepBlobs, "keep-blobs", false, "keep compressed layers as they came")
 	fs.BoolVar(&o.rollback, "allow-rollback", false, "let a tag lead back to an image that it led to before")
 	fs.StringVar(&o.pull, "pull-policy", "update", "never, new (if not stored) or update")
-	notYetVar(fs, "signature", "signature of the image")
+	fs.StringVar(&o.signature, "signature", "", "file with the OpenPGP signature of an appc image (default: beside the image)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return runFetch(cmd.Context(), e, o, args) }
 	return cmd
 }
@@ -55,6 +56,9 @@ func runFetch(ctx context.Context, e *env, o fetchOptions, args []string) error 
 	for i, a := range args {
 		if refs[i], err = image.ParseRef(a); err != nil {
 			return usageError{err}
+		}
+		if o.signature != "" && (len(args) > 1 || refs[i].Kind != image.ACI && refs[i].Kind != image.File) {
+			return usagef("--signature: it is for one appc image; those of a registry have theirs beside them")
 		}
 	}
 	r, err := e.runtime()
@@ -123,7 +127,7 @@ func (e *env) fetch(ctx context.Context, store *image.Store, ref image.Ref, o fe
 			e.unit.event(ev)
 		}
 	}
-	return c.Fetch(ctx, ref, fetch.Options{Platform: o.platform, KeepBlobs: o.keepBlobs, AllowRollback: o.rollback})
+	return c.Fetch(ctx, ref, fetch.Options{Platform: o.platform, KeepBlobs: o.keepBlobs, AllowRollback: o.rollback, Signature: o.signature})
 }
 
 // fetchClient is a client as the global flags and the configuration want it.

@@ -68,7 +68,7 @@ func TestRefusals(t *testing.T) {
 		{"kill --signal=SIGFOO x", "unknown signal", kindUsage},
 		{"fetch", "gantry: fetch: requires at least 1 arg", kindUsage},
 		{"fetch UPPER/x", "gantry: fetch: parse image reference", kindUsage},
-		{"fetch --signature=x y", "--signature: not supported yet", kindUsage},
+		{"fetch --signature=x y", "--signature: it is for one appc image", kindUsage},
 		{"fetch oci:/nowhere", "gantry: fetch: oci:/nowhere: ", ""},
 		{"image inspect nothing", "gantry: image inspect: image not found", kindNotFound},
 		{"gc --grace-period=often", "--grace-period", kindUsage},
