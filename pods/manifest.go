@@ -124,6 +124,7 @@ type App struct {
 	StopSignal  string            `json:"stopSignal"`        // "SIGTERM"
 	StopTimeout int               `json:"stopTimeout"`       // seconds until SIGKILL
 	Restart     string            `json:"restart,omitempty"` // see ParseRestart
+	Ready       string            `json:"ready,omitempty"`   // see ParseReady
 	Essential   bool              `json:"essential"`
 	After       []string          `json:"after,omitempty"`
 	Seccomp     *Seccomp          `json:"seccomp,omitempty"` // nil: no filter, or one in config.json

@@ -128,6 +128,10 @@ func (r *Runtime) writeApp(draft *pods.Draft, req *Request, pod bundle.Pod, orde
 		return nil, err
 	}
 	manifest.Exec = built.Spec.Process.Args
+	if a.Ready == pods.ReadyNotify {
+		others := slices.DeleteFunc(built.Spec.Process.Env, func(kv string) bool { return strings.HasPrefix(kv, "NOTIFY_SOCKET=") })
+		built.Spec.Process.Env = append(others, "NOTIFY_SOCKET="+pods.NotifySocket)
+	}
 	if a.Stdin == pods.StreamTTY {
 		giveTerminal(built.Spec.Process)
 	}
@@ -166,7 +170,7 @@ func appManifest(a *AppRequest, order int, img *usedImage) (*pods.App, error) {
 		Rootfs: pods.Rootfs{Lower: img.lower, ReadOnly: a.ReadOnlyRootfs},
 		Stdin:  a.Stdin, Stdout: a.Stdout, Stderr: a.Stderr,
 		StopSignal: signal, StopTimeout: a.StopTimeout,
-		Restart: a.Restart, Essential: a.Essential, After: a.After, Labels: a.Labels, Annotations: a.Annotations,
+		Restart: a.Restart, Ready: a.Ready, Essential: a.Essential, After: a.After, Labels: a.Labels, Annotations: a.Annotations,
 	}, nil
 }
 

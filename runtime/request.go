@@ -51,6 +51,7 @@ type AppRequest struct {
 	StopSignal  string // empty: the image's, else SIGTERM
 	StopTimeout int    // seconds; 0: DefaultStopTimeout
 	Restart     string // pods.ParseRestart; empty: no
+	Ready       string // pods.ParseReady; empty: as soon as its program runs
 	Essential   bool
 	After       []string
 	Labels      map[string]string

@@ -143,7 +143,7 @@ func (s *supervisor) obey(o order) {
 		o.done(fmt.Errorf("the pod has no app %q", o.App))
 	case s.ending:
 		o.done(errors.New("the pod is being stopped"))
-	case !a.up:
+	case !a.ran:
 		o.done(fmt.Errorf("app %s has not been started yet", a.Name))
 	case a.Stdin == pods.StreamTTY:
 		o.done(fmt.Errorf("app %s has a terminal, and cannot be started again", a.Name))

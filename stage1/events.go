@@ -19,6 +19,8 @@ type events struct {
 	signals     chan os.Signal
 	answers     chan answer
 	launched    chan error              // the launcher is done
+	readied     chan *app               // the app is ready
+	fault       chan error              // something of ours does not work
 	timer       *time.Timer             // the next moment at which something is to be done; nil: none
 	launching   bool                    // a launcher is at work
 	launcherPID int                     // 0: reaped
@@ -41,6 +43,8 @@ func (s *supervisor) listen() {
 	s.signals = make(chan os.Signal, 16)
 	s.answers = make(chan answer)
 	s.launched = make(chan error)
+	s.readied = make(chan *app)
+	s.fault = make(chan error)
 	s.strays = map[int]unix.WaitStatus{}
 	signal.Notify(s.signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGWINCH)
 }
@@ -60,6 +64,12 @@ func (s *supervisor) supervise() {
 			s.answered(a)
 		case err := <-s.launched:
 			s.launchOver(err)
+		case a := <-s.readied:
+			a.up = true
+			s.settle()
+		case err := <-s.fault:
+			s.fail(ExitInternal, err.Error())
+			s.end()
 		case o := <-s.orders:
 			s.obey(o)
 		case <-timeout:

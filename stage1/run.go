@@ -1,6 +1,7 @@
 package stage1
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,10 +69,13 @@ type app struct {
 	oomKills int
 	deadline time.Time // of being killed, once it was asked to stop
 	killed   bool
-	up       bool // it has been started once: what comes after it may follow
+	ran      bool // it has been started once
+	up       bool // and is ready: what comes after it may follow
+	asking   bool // whether it is ready
 	done     bool // and is not started again
 	runs     int  // that are over
 	restarter
+	readiness pods.Readiness
 }
 
 // Run supervises the pod until it is over and everything that it made is undone. It returns what the process is to
@@ -93,6 +97,9 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 	err := s.make(ctx)
 	if err == nil {
 		s.supervise()
+		if !s.ready {
+			s.announce.failed(s.code, cmp.Or(s.reason, "the pod was stopped before it was ready"))
+		}
 		s.announce.stopping()
 	} else {
 		s.fail(ExitInternal, err.Error())
@@ -134,7 +141,11 @@ func (s *supervisor) open() (err error) {
 			if err != nil {
 				return fmt.Errorf("app %s: %w", a.Name, err)
 			}
-			running = append(running, &app{App: a, restarter: restarter{policy: policy}})
+			ready, err := pods.ParseReady(a.Ready)
+			if err != nil {
+				return fmt.Errorf("app %s: %w", a.Name, err)
+			}
+			running = append(running, &app{App: a, restarter: restarter{policy: policy}, readiness: ready})
 		}
 		s.levels = append(s.levels, running)
 	}
@@ -171,6 +182,9 @@ func (s *supervisor) make(ctx context.Context) error {
 		rootfs := filepath.Join(s.opts.Path, pods.AppPath(a.Name, "rootfs"))
 		var err error
 		if a.files, err = etcFiles(s.manifest, s.net, s.netDNS, s.runDir, rootfs); err != nil {
+			return err
+		}
+		if err := s.openNotify(a); err != nil {
 			return err
 		}
 	}

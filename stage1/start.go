@@ -103,8 +103,9 @@ func (s *supervisor) answered(msg answer) {
 		s.notStartedApp(a, msg)
 		return
 	}
-	a.pid, a.up, a.oomKills = msg.PID, true, s.cgroup.oomKills(a.Name)
+	a.pid, a.ran, a.oomKills = msg.PID, true, s.cgroup.oomKills(a.Name)
 	a.tell(nil)
+	s.awaitApp(a)
 	if msg.terminal != nil {
 		s.openTerminal(msg.terminal)
 	}
@@ -117,7 +118,7 @@ func (s *supervisor) answered(msg answer) {
 // notStartedApp takes that an app could not be started. The first time that fails the pod, whatever the app's policy is: nothing
 // would get better by itself, and whoever started the pod wants to know. Later it is a run that failed like others.
 func (s *supervisor) notStartedApp(a *app, msg answer) {
-	if !a.up {
+	if !a.ran {
 		a.policy = pods.RestartPolicy{}
 		s.notStarted = fmt.Errorf("start app %s: %s", a.Name, msg.Error)
 		s.fail(msg.Code, s.notStarted.Error())
