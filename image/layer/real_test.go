@@ -5,16 +5,38 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/gantryrun/gantry/tests/testimages"
 )
 
-// Layers of real images, which make test-images builds: GANTRY_TEST_LAYERS is a list of tars, lowest first.
+// TestRealLayers unpacks real images in every way, and by umoci: those that make test-images builds, of a base, what a
+// package manager does to it, and files; or, if GANTRY_TEST_LAYERS is set, the tars that it lists, lowest first.
 func TestRealLayers(t *testing.T) {
-	list := os.Getenv("GANTRY_TEST_LAYERS")
-	if list == "" {
-		t.Skip("GANTRY_TEST_LAYERS names no layers")
+	if list := os.Getenv("GANTRY_TEST_LAYERS"); list != "" {
+		testReal(t, filepath.SplitList(list))
+		return
 	}
+	for name, parts := range map[string][]string{
+		"nginx": {"minbase", "packages-nginx-light", "files-nginx"},
+		"redis": {"packages-redis-server", "packages-gawk", "files-redis"}, // changes, and what they changed is not there
+	} {
+		t.Run(name, func(t *testing.T) {
+			var list []string
+			for _, part := range parts {
+				file := filepath.Join(testimages.Cache(), "layer", part+".tar")
+				if _, err := os.Stat(file); err != nil {
+					t.Skipf("skipped: layer %s is not built: run make test-images", part)
+				}
+				list = append(list, file)
+			}
+			testReal(t, list)
+		})
+	}
+}
+
+func testReal(t *testing.T, list []string) {
 	var tars [][]byte
-	for _, name := range filepath.SplitList(list) {
+	for _, name := range list {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
