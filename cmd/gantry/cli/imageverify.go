@@ -46,6 +46,9 @@ func runImageVerify(ctx context.Context, e *env, o verifyOptions, args []string)
 	for _, a := range args {
 		r, i, err := getImage(ctx, e, a)
 		if err != nil {
+			if errors.Is(err, image.ErrCorrupt) {
+				err = withHint(err, "gantry fetch %s writes its records anew", a)
+			}
 			errs = append(errs, err)
 			continue
 		}
