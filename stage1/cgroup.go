@@ -67,6 +67,9 @@ func isUnified() bool {
 // a cgroup beside all units, as runtimes without systemd do.
 func unifiedCgroup(own, name string) *podCgroup {
 	dir := filepath.Join(cgroupRoot, strings.TrimPrefix(strings.TrimSpace(own), "0::"))
+	if !delegated(dir) && delegated(filepath.Dir(dir)) {
+		dir = filepath.Dir(dir) // we are in a leaf of the unit's already: systemd's .control or DelegateSubgroup=, or another pod's supervisor
+	}
 	if delegated(dir) {
 		return &podCgroup{
 			dirs:       []string{filepath.Join(dir, name), filepath.Join(dir, "supervisor")},
@@ -143,6 +146,22 @@ func (cg *podCgroup) enter() error {
 	}
 	if err := os.WriteFile(filepath.Join(cg.supervisor, "cgroup.procs"), []byte("0"), 0); err != nil {
 		return fmt.Errorf("move the supervisor to its own cgroup: %w", err)
+	}
+	return cg.clear()
+}
+
+// clear moves what else is in the unit's own cgroup, such as the shell script that called us, to where the supervisor is. The cgroup
+// was given away to who runs in it, and one with processes cannot hand controllers to its children.
+func (cg *podCgroup) clear() error {
+	procs, err := os.ReadFile(filepath.Join(filepath.Dir(cg.supervisor), "cgroup.procs"))
+	if err != nil {
+		return err
+	}
+	for pid := range strings.FieldsSeq(string(procs)) {
+		err := os.WriteFile(filepath.Join(cg.supervisor, "cgroup.procs"), []byte(pid), 0)
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("move process %s out of the unit's own cgroup: %w", pid, err)
+		}
 	}
 	return nil
 }

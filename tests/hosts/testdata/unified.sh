@@ -74,6 +74,20 @@ has "which is on record too" "$(gantry inspect --uuid-file=/run/oom.uuid)" '"oom
 gantry rm --uuid-file=/run/oom.uuid >/dev/null
 clean "neither leaves anything"
 
+# A script in a delegated unit, which runs one pod after another: it must not stand in the way of the controllers.
+cat >/run/script.sh <<SCRIPT
+gantry run --net=none --uuid-file-save=/run/first.uuid $BUSYBOX --name=app --memory=32Mi -- sh -c 'cat /sys/fs/cgroup/memory.max; cat /proc/self/cgroup' >/run/first
+gantry run --net=none --uuid-file-save=/run/second.uuid $BUSYBOX --name=app --memory=32Mi -- sleep 1000
+SCRIPT
+systemd-run --quiet --unit=twopods -p Delegate=yes -p SuccessExitStatus=143 sh /run/script.sh
+for _ in 1 2 3 4 5 6 7 8 9 10; do [ -s /run/second.uuid ] && gantry status --wait-ready=10s --uuid-file=/run/second.uuid >/dev/null && break; sleep 0.5; done
+is "a pod of a script" "$(tr '\n' ' ' </run/first)" "33554432 0::/ "
+is "the next pod is in the same unit" "$(cat $CG/system.slice/twopods.service/gantry-$(cat /run/second.uuid)/app/memory.max)" 33554432
+systemctl stop twopods
+gantry rm --uuid-file=/run/first.uuid >/dev/null
+gantry rm --uuid-file=/run/second.uuid >/dev/null
+clean "a script leaves nothing"
+
 # A unit that was delegated nothing.
 systemd-run --quiet --unit=plain -p Type=notify -p SuccessExitStatus=143 gantry run --net=none --uuid-file-save=/run/plain.uuid $BUSYBOX --name=app --memory=32Mi -- sleep 1000
 uuid=$(cat /run/plain.uuid)
