@@ -71,7 +71,7 @@ func ownMounts() error {
 }
 
 // place puts files at the descriptors from first on, and marks all above to be closed at the exec: what the caller had open must
-// not reach a pod (CVE-2024-21626). Descriptors of the Go runtime that stood there are gone; only execve may follow.
+// not reach a pod (CVE-2024-21626). What stood there is gone; only execve may follow.
 func place(files []*os.File, first int) error {
 	var high []int
 	for _, f := range files { // out of the way of the places first
@@ -172,7 +172,25 @@ func awaitReady(pipe *os.File, pid int) error {
 	return nil
 }
 
-// CloseForeign marks every descriptor above stderr to be closed at an exec. The caller of gantry may have left any open.
+// CloseForeign marks every descriptor above stderr to be closed at an exec. The caller of gantry may have left any open. To be called
+// before anything else.
 func CloseForeign() error {
+	if err := reserve(pods.ReadyFD); err != nil {
+		return err
+	}
 	return unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+}
+
+// reserve takes every free descriptor up to last. Exec puts its own there just before it executes stage1: where that were
+// the Go runtime's epoll, another thread could ask it in between, and the runtime would end the process ("netpoll failed").
+func reserve(last int) error {
+	for {
+		fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0) // the lowest that is free
+		if err != nil {
+			return fmt.Errorf("reserve descriptors: %w", err)
+		}
+		if fd > last {
+			return unix.Close(fd)
+		}
+	}
 }
