@@ -107,7 +107,7 @@ func newRoot(e *env) *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: "pod", Title: "Pods:"}, &cobra.Group{ID: "image", Title: "Images:"}, &cobra.Group{ID: "host", Title: "This machine:"})
 	for group, cmds := range map[string][]*cobra.Command{
 		"pod": {newRunCommand(e), newPrepareCommand(e), newRunPreparedCommand(e), newListCommand(e), newStatusCommand(e),
-			newInspectCommand(e), newEnterCommand(e), newLogsCommand(e), newStopCommand(e), newKillCommand(e), newRestartCommand(e), newWaitCommand(e), newStatsCommand(e), newMetricsCommand(e),
+			newInspectCommand(e), newEnterCommand(e), newLogsCommand(e), newStopCommand(e), newKillCommand(e), newRestartCommand(e), newWaitCommand(e), newStatsCommand(e), newMetricsCommand(e), newAppCommand(e), newExportCommand(e),
 			newRmCommand(e), newGCCommand(e), newCatManifestCommand(e)},
 		"image": {newFetchCommand(e), newImageCommand(e), newTrustCommand(e)},
 		"host":  {newCheckCommand(e), newSystemdCommand(e), newVersionCommand(e), newConfigCommand(e)},
@@ -117,7 +117,7 @@ func newRoot(e *env) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	for _, name := range []string{"attach", "app", "export", "network"} {
+	for _, name := range []string{"attach", "network"} {
 		root.AddCommand(newNotYetCommand(name))
 	}
 	return root
