@@ -26,13 +26,16 @@ type podCgroup struct {
 	hybrid     *hybrid // nil: this host is not
 }
 
+// cgroupName is that of the pod in every hierarchy; gc finds it again by it.
+func cgroupName(uuid string) string { return "gantry-" + uuid }
+
 // findCgroup works out where the pod's cgroups are to be made. It makes nothing.
 func findCgroup(uuid string) (*podCgroup, error) {
 	own, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return nil, err
 	}
-	name := "gantry-" + uuid
+	name := cgroupName(uuid)
 	if isUnified() {
 		return unifiedCgroup(string(own), name), nil
 	}

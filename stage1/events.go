@@ -46,13 +46,15 @@ func (s *supervisor) listen() {
 	s.readied = make(chan *app)
 	s.fault = make(chan error)
 	s.strays = map[int]unix.WaitStatus{}
+	// Somebody who no longer reads what the apps say is no reason to end them: with a handler, the write fails instead.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	signal.Notify(s.signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGWINCH)
 }
 
 // supervise starts the apps and returns when none of them is left and the reaper is dead.
 func (s *supervisor) supervise() {
 	s.settle()
-	for !s.reaperDead || s.launching {
+	for !s.reaperDead || s.launching || s.launcherPID > 0 { // a launcher that is still going sits in the pod's cgroup
 		var timeout <-chan time.Time
 		if s.timer != nil {
 			timeout = s.timer.C

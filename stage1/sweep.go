@@ -23,7 +23,10 @@ func Sweep(ctx context.Context, dir *os.File, path string) error {
 		return nil // nothing was ever made
 	}
 	if err != nil {
-		return err
+		// A power cut, or somebody's editor: nothing of it can be believed. The names of the pod's cgroups hold its UUID.
+		if run, err = lostRun(pod.UUID); err != nil {
+			return err
+		}
 	}
 	if run.BootID == pods.BootID() {
 		// Between opening and killing, nothing but the pod can enter these cgroups: their names hold its UUID, and the
@@ -37,4 +40,20 @@ func Sweep(ctx context.Context, dir *os.File, path string) error {
 		removeCgroups(run.Cgroups),
 		os.RemoveAll(filepath.Join(runRoot, pod.UUID)),
 	)
+}
+
+// lostRun is what run.json of the pod would say, found by looking at every cgroup of the machine.
+func lostRun(uuid string) (*pods.Run, error) {
+	run := &pods.Run{BootID: pods.BootID()}
+	err := filepath.WalkDir(cgroupRoot, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // another pod's, on its way out
+		}
+		if err != nil || !e.IsDir() || e.Name() != cgroupName(uuid) {
+			return err
+		}
+		run.Cgroups = append(run.Cgroups, path)
+		return fs.SkipDir
+	})
+	return run, err
 }
