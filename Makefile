@@ -85,6 +85,9 @@ install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BIN)/gantry
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/gantry $(BIN)/gantry-stage1 $(BIN)/gantry-launch $(BIN)/gantry-init
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/gantry/cni $(BIN)/cni/*
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system packaging/systemd/*.service packaging/systemd/*.timer
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/systemd/system-generators packaging/systemd/gantry-generator
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/tmpfiles.d packaging/tmpfiles.d/gantry.conf
 
 clean:
 	rm -rf $(BIN) tests/demo/image/demo.oci.tar
