@@ -129,8 +129,9 @@ func (r *Runtime) writeApp(draft *pods.Draft, req *Request, pod bundle.Pod, orde
 	}
 	manifest.Exec = built.Spec.Process.Args
 	if a.Ready == pods.ReadyNotify {
-		others := slices.DeleteFunc(built.Spec.Process.Env, func(kv string) bool { return strings.HasPrefix(kv, "NOTIFY_SOCKET=") })
-		built.Spec.Process.Env = append(others, "NOTIFY_SOCKET="+pods.NotifySocket)
+		env := slices.DeleteFunc(built.Spec.Process.Env, func(kv string) bool { return strings.HasPrefix(kv, "NOTIFY_SOCKET=") })
+		env = append(env, "NOTIFY_SOCKET="+pods.NotifySocket)
+		built.Spec.Process.Env = env
 	}
 	if a.Stdin == pods.StreamTTY {
 		giveTerminal(built.Spec.Process)
@@ -179,7 +180,7 @@ func (req *Request) manifest() *pods.Manifest {
 	m := &pods.Manifest{
 		Name: req.Name, Hostname: req.Hostname, Created: time.Now(), Stage1: "default",
 		Net: pods.NetCNI, DNS: req.DNS, Hosts: req.Hosts, IPC: "private", PID: "pod",
-		Labels: req.Labels, Annotations: req.Annotations, Remove: req.Remove,
+		Labels: req.Labels, Annotations: req.Annotations, Remove: req.Remove, Run: req.Run,
 	}
 	switch req.Net.Mode {
 	case conf.None:
