@@ -31,6 +31,7 @@ var (
 	ErrBusy      = errors.New("pod is locked by another process")
 	ErrNameTaken = errors.New("pod name is in use")
 	ErrVersion   = errors.New("unknown version of a pod file")
+	ErrDamaged   = errors.New("damaged pod file")
 )
 
 // Manifest is pod.json: the pod's part of what was asked for. stage0 writes it last; with it the pod is "prepared".
@@ -53,6 +54,7 @@ type Manifest struct {
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Remove      bool              `json:"remove,omitempty"` // the supervisor removes the pod when it is over
+	Run         bool              `json:"run,omitempty"`    // who wrote this starts the pod at once, and nobody later
 }
 
 // What Manifest.Net can be.

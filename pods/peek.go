@@ -34,7 +34,7 @@ func (s *Store) Glance(uuid string) (*Glance, error) {
 	if err := g.readState(dir); err != nil {
 		return g, fmt.Errorf("read state of pod %s: %w", uuid, err)
 	}
-	if g.State == Preparing || g.State == Aborted {
+	if g.State == Preparing || g.State == Aborted && !existsAt(dir, manifestFile) {
 		return g, nil
 	}
 	if err := g.readRest(dir); err != nil {
@@ -79,6 +79,10 @@ func (g *Glance) facts(dir int) Facts {
 	if err == nil {
 		g.Run = run
 		f.Stale = !f.Exit && run.BootID != BootID()
+	}
+	if f.Manifest && !f.Run && !f.Exit {
+		m := &Manifest{}
+		f.Fleeting = fleeting(m, readAt(dir, manifestFile, m))
 	}
 	return f
 }

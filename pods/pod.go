@@ -214,7 +214,16 @@ func (p *Pod) facts() Facts {
 	run, err := p.Run()
 	f.Run = !errors.Is(err, fs.ErrNotExist)
 	f.Stale = err == nil && run.BootID != BootID()
+	if f.Manifest && !f.Run {
+		m, err := p.Manifest()
+		f.Fleeting = fleeting(m, err)
+	}
 	return f
+}
+
+// fleeting is Facts.Fleeting of what was read of pod.json. What another version of gantry wrote is not ours to give up.
+func fleeting(m *Manifest, err error) bool {
+	return err == nil && m.Run || errors.Is(err, ErrDamaged)
 }
 
 func (p *Pod) has(name string) bool {
@@ -269,6 +278,9 @@ func Unmarshal(data []byte, into any) error {
 	}
 	if json.Unmarshal(data, &v) == nil && v.Version != Version {
 		return fmt.Errorf("%w: %q", ErrVersion, v.Version)
+	}
+	if !json.Valid(data) {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return err
 }

@@ -9,7 +9,7 @@ type State string
 //	    └▶ aborted                          └────── killed ─────▲
 const (
 	Preparing State = "preparing" // stage0 is writing
-	Aborted   State = "aborted"   // stage0 died while writing
+	Aborted   State = "aborted"   // stage0 died before stage1 was there
 	Prepared  State = "prepared"
 	Starting  State = "starting" // stage1 has the lock and has not announced itself yet
 	Running   State = "running"
@@ -24,6 +24,7 @@ type Facts struct {
 	Exit     bool // exit.json exists
 	Stale    bool // run.json is of another boot
 	Held     bool // somebody holds the life lock
+	Fleeting bool // pod.json says that `run` made the pod, or cannot be read: who finds its lock free may not start it
 }
 
 // State is the table of docs/pods.md.
@@ -45,6 +46,8 @@ func (f Facts) State() State {
 		return Exited // the supervisor died: "lost"
 	case f.Held:
 		return Starting
+	case f.Fleeting:
+		return Aborted
 	default:
 		return Prepared
 	}

@@ -17,6 +17,9 @@ func TestState(t *testing.T) {
 		{"run.json, free: the supervisor died", Facts{Manifest: true, Run: true}, Exited},
 		{"exit.json, held", Facts{Manifest: true, Run: true, Exit: true, Held: true}, Exiting},
 		{"exit.json, free", Facts{Manifest: true, Run: true, Exit: true}, Exited},
+		{"pod.json by run, held", Facts{Manifest: true, Fleeting: true, Held: true}, Starting},
+		{"pod.json by run, free: run was killed", Facts{Manifest: true, Fleeting: true}, Aborted},
+		{"pod.json by run, run.json, free", Facts{Manifest: true, Fleeting: true, Run: true}, Exited},
 		{"another boot, running then", Facts{Manifest: true, Run: true, Stale: true}, Exited},
 		{"another boot, ended then", Facts{Manifest: true, Run: true, Exit: true, Stale: true}, Exited},
 		{"another boot, held by who sweeps", Facts{Manifest: true, Run: true, Stale: true, Held: true}, Exited},
@@ -31,8 +34,8 @@ func TestState(t *testing.T) {
 
 // Every combination of facts has a state, and none of a living supervisor may be swept.
 func TestStateIsTotal(t *testing.T) {
-	for bits := range 32 {
-		f := Facts{bits&1 != 0, bits&2 != 0, bits&4 != 0, bits&8 != 0, bits&16 != 0}
+	for bits := range 64 {
+		f := Facts{bits&1 != 0, bits&2 != 0, bits&4 != 0, bits&8 != 0, bits&16 != 0, bits&32 != 0}
 		s := f.State()
 		if s == "" {
 			t.Errorf("%+v has no state", f)
@@ -44,4 +47,34 @@ func TestStateIsTotal(t *testing.T) {
 			t.Errorf("%s is both live and over", s)
 		}
 	}
+}
+
+// A run that is killed after pod.json leaves nothing that binds: the pod is aborted, and its name is free.
+func TestKilledRunIsAborted(t *testing.T) {
+	s := In(t.TempDir())
+	for _, damage := range []bool{false, true} {
+		d, err := s.Draft(NewUUID())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		lock, err := d.Commit(&Manifest{Name: "web", Run: true}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantState(t, d.Pod, Starting)
+		if damage {
+			if err := d.Root().WriteFile(manifestFile, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := lock.Release(); err != nil {
+			t.Fatal(err)
+		}
+		wantState(t, d.Pod, Aborted)
+		if g, err := s.Glance(d.UUID); (err != nil) != damage || g.State != Aborted {
+			t.Errorf("glance: %+v, %v", g, err)
+		}
+	}
+	prepare(t, s, "web")
 }

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -199,5 +200,34 @@ func TestList(t *testing.T) {
 	// gc must not guess what such pods were made from.
 	if _, err := r.GC(t.Context(), GCOptions{Grace: time.Hour, ExpirePrepared: time.Hour}); err != nil && !strings.Contains(err.Error(), "pod") {
 		t.Errorf("gc: %v", err)
+	}
+}
+
+// TestKilledRun: the pod of a run that was killed before its supervisor was there is nobody's, whatever the times of gc.
+func TestKilledRun(t *testing.T) {
+	r, ref := testRuntime(t), testImage(t)
+	req := request(ref)
+	req.Name, req.Run = "web", true
+	p, err := r.Prepare(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Release(); err != nil {
+		t.Fatal(err)
+	}
+	pod, err := r.Pods().Open("web")
+	if err != nil || stateOf(t, pod) != pods.Aborted {
+		t.Fatal(stateOf(t, pod), err)
+	}
+	defer pod.Close()
+	if _, err := r.TakePrepared(t.Context(), pod); !errors.Is(err, ErrState) {
+		t.Errorf("run-prepared: %v", err)
+	}
+	if _, err := r.Again(t.Context(), pod); !errors.Is(err, ErrState) {
+		t.Errorf("restart: %v", err)
+	}
+	report, err := r.GC(t.Context(), GCOptions{Grace: time.Hour, ExpirePrepared: time.Hour})
+	if err != nil || !slices.Equal(report.Removed, []string{p.UUID}) {
+		t.Errorf("%+v %v", report, err)
 	}
 }

@@ -32,6 +32,13 @@ func (r *Runtime) TakePrepared(ctx context.Context, pod *pods.Pod) (p *Prepared,
 	if state != pods.Starting {
 		return nil, stateErrorf("pod %s is %s, and a pod runs once", pod.UUID, seenWithoutUs(state))
 	}
+	m, err := pod.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	if m.Run {
+		return nil, stateErrorf("pod %s is %s: the run that made it was killed", pod.UUID, pods.Aborted)
+	}
 	release, err := r.Store.Hold()
 	if err != nil {
 		return nil, err

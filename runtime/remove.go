@@ -67,11 +67,11 @@ func (r *Runtime) sweep(ctx context.Context, pod *pods.Pod, remove func(pods.Sta
 
 // withoutUs is what state would be if we did not hold the life lock. before is what it was: it can only have moved on.
 func withoutUs(state, before pods.State) pods.State {
+	if before.Over() {
+		return before // nothing leads on from there
+	}
 	if state == pods.Starting {
 		return pods.Prepared
-	}
-	if before == pods.Exited {
-		return before
 	}
 	return seenWithoutUs(state)
 }

@@ -37,6 +37,8 @@ type Request struct {
 	Pull        PullPolicy
 	Remove      bool // when it is over
 	Apps        []AppRequest
+	// Run: the caller starts the pod at once. If it is killed before that, nobody else will, and gc takes the pod.
+	Run bool
 	// Durable: the pod survives a power cut once Prepare has returned. `run` does without: a power cut ends its pod anyway.
 	Durable bool
 }

@@ -79,7 +79,7 @@ func (r *Runtime) copyInto(ctx context.Context, draft *pods.Draft, old *pods.Pod
 	if m.Hostname == defaultHostname(old.UUID) {
 		m.Hostname = defaultHostname(draft.UUID)
 	}
-	m.Created = time.Now()
+	m.Created, m.Run = time.Now(), true
 	if err := Stop(ctx, old, StopOptions{}); err != nil {
 		return nil, err
 	}

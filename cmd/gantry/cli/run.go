@@ -11,6 +11,7 @@ import (
 
 	"github.com/gantryrun/gantry/pods"
 	"github.com/gantryrun/gantry/runtime"
+	"github.com/gantryrun/gantry/runtime/systemd"
 )
 
 const runUse = "[pod flags] IMAGE [app flags] [-- ARG... ---] [IMAGE ...]"
@@ -91,6 +92,7 @@ func runPod(ctx context.Context, e *env, o *podOptions, req *runtime.Request) er
 	if o.unit.asked() && !o.detach {
 		return usagef("--slice and --property are for --detach: a unit says Slice=, and the property itself")
 	}
+	req.Run = !o.detach || !systemd.Booted() // a unit's process takes the pod from us, as run-prepared does
 	r, p, err := prepare(ctx, e, o, req)
 	if err != nil {
 		return err
