@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -80,7 +81,10 @@ func (p *Pod) LockGC() (*Lock, error) { return p.lock(gcByte) }
 // WaitDead returns nil when nobody holds the pod's life lock any more, or ctx's error. It sleeps in the kernel.
 // The thread that waits is left behind when ctx ends first: meant for short-lived processes.
 func (p *Pod) WaitDead(ctx context.Context) error {
-	f, err := p.root.Open(lockFile)
+	f, err := p.root.OpenFile(lockFile, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the pod was removed meanwhile
+	}
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func (s *Store) Glance(uuid string) (*Glance, error) {
 
 // readState is Pod.State for an open directory.
 func (g *Glance) readState(dir int) error {
-	lock, err := unix.Openat(dir, lockFile, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	lock, err := unix.Openat(dir, lockFile, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
 		g.State = Aborted
 		return nil

@@ -1,11 +1,8 @@
 package pods
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,11 +10,8 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/gantryrun/gantry/pods/atomicfile"
+	"golang.org/x/sys/unix"
 )
-
-// maxFile bounds what is read of one pod file: more than any that gantry writes.
-const maxFile = 16 << 20
 
 // Pod is an open pod directory. It is addressed by descriptor, so that it stays the same pod while it is
 // being removed.
@@ -181,7 +175,7 @@ func runPath(app string, n int) string { return AppPath(app, fmt.Sprintf("runs/%
 
 // State reads the lock, the files, and the lock again, until both agree.
 func (p *Pod) State() (State, error) {
-	lock, err := p.root.Open(lockFile)
+	lock, err := p.root.OpenFile(lockFile, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Aborted, nil // it died between mkdir and lock, or is half removed
 	}
@@ -229,79 +223,6 @@ func fleeting(m *Manifest, err error) bool {
 func (p *Pod) has(name string) bool {
 	_, err := p.root.Lstat(name)
 	return err == nil
-}
-
-func (p *Pod) read(name string, into any) error {
-	f, err := p.root.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile))
-	if err != nil {
-		return fmt.Errorf("read %s of pod %s: %w", name, p.UUID, err)
-	}
-	if err := Unmarshal(data, into); err != nil {
-		return fmt.Errorf("read %s of pod %s: %w", name, p.UUID, err)
-	}
-	return nil
-}
-
-func (p *Pod) write(name string, v any) error {
-	data, err := Marshal(v)
-	if err == nil {
-		err = atomicfile.WriteIn(p.root, name, 0o600, data, false)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s of pod %s: %w", name, p.UUID, err)
-	}
-	return nil
-}
-
-// Marshal is how every file of a pod is written: indented, for who debugs with cat.
-func Marshal(v any) ([]byte, error) {
-	data, err := json.MarshalIndent(v, "", "  ")
-	return append(data, '\n'), err
-}
-
-// Unmarshal is how every file of a pod is read: ErrVersion for a version that is not ours, an error for a field
-// that is unknown.
-func Unmarshal(data []byte, into any) error {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(into)
-	if err == nil && versionOf(into) == Version {
-		return nil
-	}
-	var v struct {
-		Version string `json:"version"`
-	}
-	if json.Unmarshal(data, &v) == nil && v.Version != Version {
-		return fmt.Errorf("%w: %q", ErrVersion, v.Version)
-	}
-	if !json.Valid(data) {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	return err
-}
-
-// versionOf spares the second decoding on the common path.
-func versionOf(v any) string {
-	switch v := v.(type) {
-	case *Manifest:
-		return v.Version
-	case *App:
-		return v.Version
-	case *Run:
-		return v.Version
-	case *Net:
-		return v.Version
-	case *Exit:
-		return v.Version
-	case *AppRun:
-		return v.Version
-	}
-	return ""
 }
 
 // BootID is the kernel's random id of this boot; empty where /proc is missing.

@@ -48,7 +48,7 @@ type remover struct {
 
 func (r *remover) remove(dir int, name string, depth int) error {
 	err := unix.Unlinkat(dir, name, 0)
-	if err == nil || errors.Is(err, unix.ENOENT) {
+	if err == nil || isGone(err) {
 		return nil
 	}
 	if !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM) {
@@ -62,13 +62,16 @@ func (r *remover) remove(dir int, name string, depth int) error {
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS,
 	})
+	if isGone(err) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer f.Close()
 	names, err := f.Readdirnames(-1)
-	if err != nil {
+	if err != nil && !isGone(err) {
 		return err
 	}
 	for _, n := range names {
@@ -76,11 +79,14 @@ func (r *remover) remove(dir int, name string, depth int) error {
 			return err
 		}
 	}
-	if err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); err != nil && !errors.Is(err, unix.ENOENT) {
+	if err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); err != nil && !isGone(err) {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }
+
+// isGone: somebody else removes the same tree, and was faster.
+func isGone(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESTALE) }
 
 func (r *remover) moveUp(dir int, name string) error {
 	for {
@@ -89,6 +95,9 @@ func (r *remover) moveUp(dir int, name string) error {
 		err := unix.Renameat2(dir, name, r.top, to, unix.RENAME_NOREPLACE)
 		if errors.Is(err, unix.EEXIST) {
 			continue // of an earlier removal that was killed
+		}
+		if isGone(err) {
+			return nil
 		}
 		if err == nil {
 			r.queue = append(r.queue, to)

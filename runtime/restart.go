@@ -56,7 +56,7 @@ func (r *Runtime) copyInto(ctx context.Context, draft *pods.Draft, old *pods.Pod
 		return nil, err
 	}
 	for _, n := range m.Networks {
-		data, err := old.Root().ReadFile(n.Conflist)
+		data, err := old.ReadFile(n.Conflist)
 		if err == nil {
 			err = draft.WriteFile(n.Conflist, data)
 		}
@@ -97,7 +97,7 @@ func (r *Runtime) copyApp(ctx context.Context, draft *pods.Draft, old *pods.Pod,
 		return imageRoot{}, err
 	}
 	a.Rootfs.Lower = used.lower
-	data, err := old.Root().ReadFile(pods.AppPath(a.Name, pods.ConfigFile))
+	data, err := old.ReadFile(pods.AppPath(a.Name, pods.ConfigFile))
 	if err != nil {
 		return imageRoot{}, err
 	}

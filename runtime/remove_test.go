@@ -1,0 +1,37 @@
+package runtime
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gantryrun/gantry/pods"
+)
+
+// TestRemoveAtOnce: rm, stop and gc of one pod at the same time. One removes it; no other sees more than that it is being removed.
+func TestRemoveAtOnce(t *testing.T) {
+	r, ref := testRuntime(t), testImage(t)
+	for range 10 {
+		pod := left(t, r, ref, &pods.Run{BootID: pods.BootID(), Started: time.Now()}, &pods.Exit{Finished: time.Now()})
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if err := r.Remove(t.Context(), pod, true); err != nil && !errors.Is(err, ErrState) {
+					t.Errorf("rm: %v", err)
+				}
+			})
+			wg.Go(func() {
+				if _, err := r.GC(t.Context(), GCOptions{}); err != nil {
+					t.Errorf("gc: %v", err)
+				}
+			})
+			wg.Go(func() {
+				if err := Stop(t.Context(), pod, StopOptions{}); err != nil {
+					t.Errorf("stop: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
