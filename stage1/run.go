@@ -111,7 +111,7 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 	if s.manifest.Remove && undoErr == nil {
 		undoErr = s.removePod()
 	}
-	return s.code, errors.Join(err, s.notStarted, undoErr)
+	return s.code, errors.Join(err, s.notStarted, s.streams.lost, undoErr)
 }
 
 // open reads the pod directory, and makes nothing.
@@ -285,6 +285,10 @@ func (s *supervisor) dismantle() {
 	}
 	if err := errors.Join(s.streams.finish(), s.terminal.close()); err != nil {
 		s.fail(s.code, err.Error())
+	}
+	if err := s.streams.lost; err != nil && s.code == 0 {
+		s.fail(ExitInternal, err.Error())
+		s.code = ExitInternal
 	}
 }
 

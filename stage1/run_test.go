@@ -30,6 +30,8 @@ type bed struct {
 	lower  string
 	before invariant.Snapshot
 	opts   invariant.Options
+	edit   func(*specs.Spec) // of every app; may be nil
+	stdin  *os.File
 }
 
 func newBed(t *testing.T) *bed {
@@ -97,7 +99,11 @@ func (b *bed) prepare(apps ...*pods.App) *pods.Draft {
 	}
 	for i, a := range apps {
 		a.Order, a.Rootfs = i, pods.Rootfs{Lower: []string{b.lower}}
-		data, err := json.Marshal(config(a))
+		spec := config(a)
+		if b.edit != nil {
+			b.edit(spec)
+		}
+		data, err := json.Marshal(spec)
 		if err == nil {
 			err = d.WriteFile(pods.AppPath(a.Name, pods.ConfigFile), data)
 		}
@@ -127,6 +133,9 @@ func (b *bed) start(d *pods.Draft, stdout, stderr io.Writer) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(b.bin, "gantry-stage1"), "run", d.Path())
 	cmd.ExtraFiles = []*os.File{dir, lock.File()}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
+	if b.stdin != nil {
+		cmd.Stdin = b.stdin
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	if err := cmd.Start(); err != nil {
 		b.t.Fatal(err)

@@ -96,6 +96,7 @@ func (s *supervisor) answered(msg answer) {
 		return
 	}
 	a.starting, a.started = false, time.Now()
+	s.streams.giveBack()
 	if msg.Error == "" && msg.PID <= 1 {
 		msg.Code, msg.Error = ExitInternal, fmt.Sprintf("gantry-launch says that its process is %d", msg.PID)
 	}

@@ -18,14 +18,19 @@ type streams struct {
 	logs    []*logFile
 	journal *journal // nil: the caller is not the journal
 	copiers sync.WaitGroup
+	drains  []drain // of the caller's files
+	lent    []lent  // terminals whose owner is to be restored
+	mu      sync.Mutex
+	lost    error // why output for the caller was lost; settled when finish returns
 }
 
 // appStreams are one app's descriptors as the launcher counts them; -1 is /dev/null.
 type appStreams struct{ stdin, stdout, stderr int }
 
-// open decides where app's streams lead. A single app in the foreground has the caller's own, unless they are sockets
-// (an image that opens /dev/stdout again fails on those with ENXIO); all others write to pipes, which are copied to the pod's
-// log, and line by line to the caller where there is one, or to the journal where that is the caller.
+// open decides where app's streams lead. A single app in the foreground has the caller's own or, where it may not hold those, pipes
+// that are copied as they are. Others, and one whose caller has sockets (an image that opens /dev/stdout again fails on those with
+// ENXIO), write to pipes, which are copied to the pod's log, and line by line to the caller where there is one, or to the journal
+// where that is the caller.
 func (s *streams) open(pod *pods.Pod, m *pods.Manifest, app *pods.App, foreground, single bool) (appStreams, error) {
 	var a appStreams
 	if app.Stdin == pods.StreamTTY {
@@ -34,7 +39,10 @@ func (s *streams) open(pod *pods.Pod, m *pods.Manifest, app *pods.App, foregroun
 	direct := foreground && single
 	a.stdin = -1
 	if (direct || app.Stdin == pods.StreamInherit) && foreground && app.Stdin != pods.StreamNull {
-		a.stdin = s.add(os.Stdin)
+		var err error
+		if a.stdin, err = s.inherit(os.Stdin, pod, app, s.feed); err != nil {
+			return a, fmt.Errorf("open stdin of app %s: %w", app.Name, err)
+		}
 	}
 	var log *logFile
 	for _, o := range []struct {
@@ -46,7 +54,11 @@ func (s *streams) open(pod *pods.Pod, m *pods.Manifest, app *pods.App, foregroun
 		case o.mode == pods.StreamNull:
 			*o.to = -1
 		case foreground && (direct && o.mode == "" || o.mode == pods.StreamInherit) && !isSocket(o.caller):
-			*o.to = s.add(o.caller)
+			n, err := s.inherit(o.caller, pod, app, s.drain)
+			if err != nil {
+				return a, fmt.Errorf("open %s of app %s: %w", o.name, app.Name, err)
+			}
+			*o.to = n
 		default:
 			if log == nil {
 				log = newLogFile(pod.Root(), app.Name)
@@ -68,6 +80,18 @@ func (s *streams) open(pod *pods.Pod, m *pods.Manifest, app *pods.App, foregroun
 		}
 	}
 	return a, nil
+}
+
+// inherit gives app the caller's f, or what through makes in its place.
+func (s *streams) inherit(f *os.File, pod *pods.Pod, app *pods.App, through func(*os.File) (int, error)) (int, error) {
+	may, err := s.mayHold(f, pod, app.Name)
+	switch {
+	case err != nil:
+		return -1, err
+	case may:
+		return s.add(f), nil
+	}
+	return through(f)
 }
 
 func (s *streams) add(f *os.File) int {
