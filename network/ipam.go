@@ -77,7 +77,7 @@ func (c *call) leasesAdd() (*types100.Result, error) {
 	}
 	leases, err := c.pool(pc.Name, lc).Acquire(c.owner(), sets, want)
 	if err != nil {
-		return nil, err
+		return nil, inUse(err)
 	}
 	res := &types100.Result{CNIVersion: types100.ImplementedSpecVersion}
 	for _, l := range leases {

@@ -44,8 +44,9 @@ func (c *call) portmapAdd() (*types100.Result, error) {
 			return nil, err
 		}
 	}
+	e.Owner = c.containerID
 	if err := rules.Add(e); err != nil {
-		return nil, err
+		return nil, inUse(err)
 	}
 	return prev, nil
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gantryrun/gantry/network/lease"
 	"github.com/gantryrun/gantry/network/netlab"
 	"github.com/gantryrun/gantry/network/rules"
 )
@@ -86,16 +87,34 @@ func TestPortOfAnotherPod(t *testing.T) {
 	p := netlab.New(t)
 	b := attachment(t, "pod-b", "default", "9090:80", "8080:81")
 	_, err := h.Attach(t.Context(), b, p.Path())
-	if !errors.Is(err, rules.ErrPortTaken) || !strings.Contains(err.Error(), "0.0.0.0:8080/tcp") {
-		t.Errorf("attach: %v, want that 0.0.0.0:8080/tcp is taken", err)
+	taken, ok := errors.AsType[*InUseError](err)
+	if !ok || taken.PodID != "pod-a" || taken.What != "port 0.0.0.0:8080/tcp" || !errors.Is(err, rules.ErrPortTaken) {
+		t.Errorf("attach: %v, want that 0.0.0.0:8080/tcp is pod-a's", err)
 	}
 	// The failed one has been taken back, and has taken nothing of the other.
 	if err := h.Detach(t.Context(), b, ""); err != nil {
 		t.Error(err)
 	}
 	set := ruleset(t)
-	if !strings.Contains(set, "tcp . 8080 : 172.16.28.2 . 80") || strings.Contains(set, "9090") {
+	if !strings.Contains(set, `tcp . 8080 comment "pod-a" : 172.16.28.2 . 80`) || strings.Contains(set, "9090") {
 		t.Errorf("rules after a failed attach:\n%s", set)
+	}
+}
+
+func TestAddressOfAnotherPod(t *testing.T) {
+	h := lab(t)
+	a := start(t, h, attachment(t, "pod-a", "default"))
+	p := netlab.New(t)
+	b := attachment(t, "pod-b", "default:IP="+a.ip4().String())
+	_, err := h.Attach(t.Context(), b, p.Path())
+	taken, ok := errors.AsType[*InUseError](err)
+	if !ok || taken.PodID != "pod-a" || taken.What != "address "+a.ip4().String() || !errors.Is(err, lease.ErrTaken) {
+		t.Errorf("attach: %v, want that %s is pod-a's", err, a.ip4())
+	}
+	// Once the owner is detached, by whomever, the same attachment works.
+	detach(t, h, a, "")
+	if got := start(t, h, b); got.ip4() != a.ip4() {
+		t.Errorf("pod-b has %s, want %s", got.ip4(), a.ip4())
 	}
 }
 

@@ -62,7 +62,7 @@ func (s *supervisor) attach(ctx context.Context) error {
 	host := network.Host{PluginDirs: s.manifest.PluginDirs}
 	s.net = &pods.Net{}
 	for _, a := range list {
-		r, err := host.Attach(ctx, a, netns)
+		r, err := s.attachTo(ctx, host, a, netns)
 		if err != nil {
 			return err
 		}

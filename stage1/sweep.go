@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gantryrun/gantry/pods"
 )
 
@@ -28,18 +30,34 @@ func Sweep(ctx context.Context, dir *os.File, path string) error {
 			return err
 		}
 	}
+	own, units := splitCgroups(run.Cgroups, pod.UUID)
 	if run.BootID == pods.BootID() {
-		// Between opening and killing, nothing but the pod can enter these cgroups: their names hold its UUID, and the
-		// supervisor's own was emptied by its death.
-		if err := killCgroups(run.Cgroups, ""); err != nil {
+		// Nothing but the pod can enter these cgroups: their names hold its UUID.
+		if err := killCgroups(own, ""); err != nil {
 			return err
 		}
 	}
+	for _, dir := range units {
+		_ = unix.Rmdir(dir) // in use, or systemd removes it with the unit
+	}
 	return errors.Join(
 		detachAll(ctx, pod),
-		removeCgroups(run.Cgroups),
+		removeCgroups(own),
 		os.RemoveAll(filepath.Join(runRoot, pod.UUID)),
 	)
+}
+
+// splitCgroups tells the pod's cgroups from those of its unit. The unit may have been started again: then another pod's supervisor
+// is in them, perhaps the one that sweeps, and is not to be killed.
+func splitCgroups(dirs []string, uuid string) (own, units []string) {
+	for _, dir := range dirs {
+		if filepath.Base(dir) == cgroupName(uuid) {
+			own = append(own, dir)
+		} else {
+			units = append(units, dir)
+		}
+	}
+	return own, units
 }
 
 // lostRun is what run.json of the pod would say, found by looking at every cgroup of the machine.

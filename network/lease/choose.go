@@ -45,7 +45,7 @@ func (p Pool) chooseWanted(set RangeSet, wanted netip.Addr) (Lease, error) {
 	holder, err := os.ReadFile(p.file(wanted))
 	if err == nil {
 		id, _, _ := strings.Cut(string(holder), "\r\n")
-		return Lease{}, fmt.Errorf("lease address %s: %w to pod %s", wanted, ErrTaken, id)
+		return Lease{}, &TakenError{Addr: wanted, Owner: strings.TrimSpace(id)}
 	}
 	return Lease{wanted, r}, nil
 }

@@ -24,6 +24,17 @@ import (
 // ErrTaken says that an address that was asked for belongs to another owner.
 var ErrTaken = errors.New("address is leased")
 
+// TakenError says whose an address is; it wraps ErrTaken.
+type TakenError struct {
+	Addr  netip.Addr
+	Owner string // its ID
+}
+
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("lease address %s: %v to pod %s", e.Addr, ErrTaken, e.Owner)
+}
+func (e *TakenError) Unwrap() error { return ErrTaken }
+
 // ErrExhausted says that a range has no free address left.
 var ErrExhausted = errors.New("no free address")
 
@@ -49,8 +60,8 @@ type Lease struct {
 }
 
 // Acquire leases one address of each set of ranges to the owner: of want those that lie in a set, otherwise the next free
-// one. Leases that the owner holds already are given again, which makes it idempotent. It is an error wrapping ErrTaken if
-// a wanted address belongs to someone else, and one wrapping ErrExhausted if a set is used up; then nothing is leased.
+// one. Leases that the owner holds already are given again, which makes it idempotent. It is a *TakenError if
+// a wanted address belongs to someone else, and an error wrapping ErrExhausted if a set is used up; then nothing is leased.
 func (p Pool) Acquire(o Owner, sets []RangeSet, want []netip.Addr) ([]Lease, error) {
 	if err := os.MkdirAll(p.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("lease address: %w", err)

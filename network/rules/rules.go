@@ -8,10 +8,12 @@
 package rules
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -19,6 +21,15 @@ import (
 
 // ErrPortTaken says that another pod has published the port on that address.
 var ErrPortTaken = errors.New("port is published by another pod")
+
+// TakenError says whose a port is; it wraps ErrPortTaken.
+type TakenError struct {
+	Port  string // address:port/protocol
+	Owner string // as in Elements; empty where the element does not say
+}
+
+func (e *TakenError) Error() string { return fmt.Sprintf("%s: %v", e.Port, ErrPortTaken) }
+func (e *TakenError) Unwrap() error { return ErrPortTaken }
 
 // ErrUnsupported says that the kernel has no nf_tables, or not all that the table needs (Linux 5.2 and later have).
 var ErrUnsupported = errors.New("the kernel has no nf_tables of family inet with NAT and fib")
@@ -33,6 +44,7 @@ type Forward struct {
 
 // Elements is what a pod with published ports has in the table. Each address is the pod's own.
 type Elements struct {
+	Owner    string       // is the comment of each forward: who asks for a taken port learns whose it is. Remove needs none
 	Hairpin  []netip.Addr // may come back to itself through its published ports
 	Forwards []Forward
 }
@@ -51,7 +63,7 @@ func Ensure() error {
 }
 
 // Add puts a pod's elements into the table, which Ensure has made. Idempotent; all or nothing. An error wraps ErrPortTaken
-// where one of the ports belongs to another pod.
+// where one of the ports belongs to another pod, as a *TakenError unless it was given back meanwhile.
 func Add(e Elements) error {
 	err := commit(func(b *batch) { b.add(e) })
 	switch {
@@ -120,10 +132,27 @@ func findTaken(e Elements) error {
 	for _, f := range e.Forwards {
 		// Adding and removing in one transaction changes nothing.
 		if clash(commit(func(b *batch) { b.remove(Elements{Forwards: []Forward{f}}) })) {
-			return fmt.Errorf("%s/%s: %w", netip.AddrPortFrom(f.HostIP, f.HostPort), f.Protocol, ErrPortTaken)
+			port := fmt.Sprintf("%s/%s", netip.AddrPortFrom(f.HostIP, f.HostPort), f.Protocol)
+			return &TakenError{Port: port, Owner: ownerOf(f)}
 		}
 	}
 	return ErrPortTaken
+}
+
+// ownerOf reads from the table who has published the port of f; empty if that is not to be found. It reads the whole map:
+// google/nftables asks for no single element, and nobody gets here but on the way to an error.
+func ownerOf(f Forward) string {
+	owner := ""
+	for set, el := range (Elements{Forwards: []Forward{f}}).each {
+		_ = dial(func(conn *nftables.Conn) error { // the error to report is that the port is taken
+			all, err := conn.GetSetElements(set)
+			if i := slices.IndexFunc(all, func(o nftables.SetElement) bool { return bytes.Equal(o.Key, el.Key) }); i >= 0 {
+				owner = all[i].Comment
+			}
+			return err
+		})
+	}
+	return owner
 }
 
 // batch is one transaction in the making.
@@ -168,16 +197,18 @@ func dial(f func(*nftables.Conn) error) error {
 }
 
 func (b *batch) add(e Elements) {
-	e.each(func(s *nftables.Set, el nftables.SetElement) { b.elements(s, el) })
+	for s, el := range e.each {
+		b.elements(s, el)
+	}
 }
 
 // remove adds each element before it deletes it. So deleting one that is not there is no error, and one that exists with
 // another value makes the whole transaction fail.
 func (b *batch) remove(e Elements) {
-	e.each(func(s *nftables.Set, el nftables.SetElement) {
+	for s, el := range e.each {
 		b.elements(s, el)
 		b.err = errors.Join(b.err, b.conn.SetDeleteElements(s, []nftables.SetElement{el}))
-	})
+	}
 }
 
 func (b *batch) elements(s *nftables.Set, el nftables.SetElement) {
@@ -185,9 +216,11 @@ func (b *batch) elements(s *nftables.Set, el nftables.SetElement) {
 }
 
 // each yields every element with the set that it belongs to.
-func (e Elements) each(yield func(*nftables.Set, nftables.SetElement)) {
+func (e Elements) each(yield func(*nftables.Set, nftables.SetElement) bool) {
 	for _, a := range e.Hairpin {
-		yield(familyOf(a).hairpin, nftables.SetElement{Key: append(a.AsSlice(), a.AsSlice()...)})
+		if !yield(familyOf(a).hairpin, nftables.SetElement{Key: append(a.AsSlice(), a.AsSlice()...)}) {
+			return
+		}
 	}
 	for _, f := range e.Forwards {
 		fam := familyOf(f.To.Addr())
@@ -197,9 +230,12 @@ func (e Elements) each(yield func(*nftables.Set, nftables.SetElement)) {
 		} else {
 			key = append(key, f.HostIP.AsSlice()...)
 		}
-		yield(set, nftables.SetElement{
-			Key: appendPort(key, f.HostPort), Val: appendPort(f.To.Addr().AsSlice(), f.To.Port()),
-		})
+		el := nftables.SetElement{
+			Key: appendPort(key, f.HostPort), Val: appendPort(f.To.Addr().AsSlice(), f.To.Port()), Comment: e.Owner,
+		}
+		if !yield(set, el) {
+			return
+		}
 	}
 }
 

@@ -118,6 +118,7 @@ func TestElementsOfTwoPods(t *testing.T) {
 	ensure(t)
 	before := nft(t, "list", "ruleset")
 	a := Elements{
+		Owner:   "pod-a",
 		Hairpin: []netip.Addr{netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00::2")},
 		Forwards: []Forward{
 			forward("0.0.0.0", 80, "10.0.0.2:8080"), forward("::", 80, "[fd00::2]:8080"),
@@ -135,15 +136,20 @@ func TestElementsOfTwoPods(t *testing.T) {
 	}
 	onlyA := nft(t, "list", "ruleset")
 	for _, want := range []string{
-		"tcp . 80 : 10.0.0.2 . 8080", "tcp . 80 : fd00::2 . 8080", "tcp . 127.0.0.1 . 81 : 10.0.0.2 . 81",
-		"udp . 53 : 10.0.0.2 . 53", "10.0.0.2 . 10.0.0.2", "fd00::2 . fd00::2",
+		`tcp . 80 comment "pod-a" : 10.0.0.2 . 8080`, `tcp . 80 comment "pod-a" : fd00::2 . 8080`,
+		`tcp . 127.0.0.1 . 81 comment "pod-a" : 10.0.0.2 . 81`, `udp . 53 comment "pod-a" : 10.0.0.2 . 53`, "10.0.0.2 . 10.0.0.2", "fd00::2 . fd00::2",
 	} {
 		if !strings.Contains(onlyA, want) {
 			t.Errorf("%s is not there", want)
 		}
 	}
-	if err := Add(b); !errors.Is(err, ErrPortTaken) || !strings.Contains(err.Error(), "0.0.0.0:80/tcp") {
-		t.Errorf("add a port twice: %v", err)
+	taken, ok := errors.AsType[*TakenError](Add(b))
+	if diff := cmp.Diff(&TakenError{Port: "0.0.0.0:80/tcp", Owner: "pod-a"}, taken); !ok || diff != "" {
+		t.Errorf("add a port twice: %s", diff)
+	}
+	one := Elements{Forwards: []Forward{forward("127.0.0.1", 81, "10.0.0.3:81")}}
+	if taken, ok := errors.AsType[*TakenError](Add(one)); !ok || taken.Owner != "pod-a" || !errors.Is(taken, ErrPortTaken) {
+		t.Errorf("add a port of one address twice: %+v", taken)
 	}
 	// Taking back what could not be added leaves the other's alone.
 	if err := Remove(b); err != nil {
