@@ -74,7 +74,9 @@ func (s *start) launch() (int, error) {
 		return 0, err
 	}
 	process.Init = true
-	last.wrap(process)
+	if err := last.wrap(process); err != nil {
+		return 0, err
+	}
 	console, err := s.streams(process, spec.Process.Terminal)
 	if err != nil {
 		return 0, err

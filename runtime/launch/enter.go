@@ -89,7 +89,9 @@ func enter(o EnterOptions, started func()) (int, error) {
 		return 0, err
 	}
 	defer last.close()
-	last.wrap(process)
+	if err := last.wrap(process); err != nil {
+		return 0, err
+	}
 
 	umask := 0o022 // libcontainer's for an app; a second process would have that of our caller
 	if m := spec.Process.User.Umask; m != nil {

@@ -38,7 +38,7 @@ func newLastStep(program *os.File, f *filter) (_ *lastStep, err error) {
 
 // wrap has process execute gantry-init by its descriptor. Both of /proc/self/fd/N resolve in the app's own mount
 // namespace: to a file that has no path there.
-func (l *lastStep) wrap(process *libcontainer.Process) {
+func (l *lastStep) wrap(process *libcontainer.Process) error {
 	const stdio = 3
 	args := []string{"/proc/self/fd/" + strconv.Itoa(stdio), "exec", "--status-fd=" + strconv.Itoa(stdio+1)}
 	process.ExtraFiles = []*os.File{l.program, l.statusW}
@@ -47,6 +47,7 @@ func (l *lastStep) wrap(process *libcontainer.Process) {
 		process.ExtraFiles = append(process.ExtraFiles, l.filter)
 	}
 	process.Args = append(append(args, "--"), process.Args...)
+	return checkArguments(process)
 }
 
 // wait returns nil when the app's own program has been executed.
