@@ -37,6 +37,17 @@ func RemoveTree(path string) error {
 	return nil
 }
 
+// Removed reports whether somebody has begun to delete the pod: what its files say is nothing from then on.
+func (p *Pod) Removed() bool {
+	d, err := p.root.Open(".")
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	defer d.Close()
+	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", d.Fd()))
+	return err == nil && filepath.Base(path) != p.UUID
+}
+
 // remover deletes one tree. What lies deeper than maxDepth is first moved up beside the tree's top, under a name that
 // starts with the top's, so that a killed removal is found again by who sweeps the directory.
 type remover struct {

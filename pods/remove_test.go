@@ -70,8 +70,14 @@ func TestNoFileIsWaitedFor(t *testing.T) {
 func TestWaitDeadOfNoPod(t *testing.T) {
 	s := In(t.TempDir())
 	p := prepare(t, s, "")
+	if p.Removed() {
+		t.Error("it is there")
+	}
 	if err := s.Remove(p); err != nil {
 		t.Fatal(err)
+	}
+	if !p.Removed() {
+		t.Error("it is not there")
 	}
 	if err := p.WaitDead(t.Context()); err != nil {
 		t.Error(err)

@@ -67,5 +67,44 @@ func control(ctx context.Context, pod *pods.Pod, req *pods.ControlRequest) error
 	return nil
 }
 
+// damagedSupervisor opens the process of a supervisor whose run.json says nothing: who answers at its socket.
+func damagedSupervisor(pod *pods.Pod, damage error) (*process, error) {
+	p, err := peer(filepath.Join(runDirs, pod.UUID, pods.ControlFile))
+	if err != nil {
+		return nil, fmt.Errorf("%w; its supervisor cannot be asked (%w): kill the process gantry-stage1 that has %s in its arguments, then run gantry gc",
+			damage, err, pod.UUID)
+	}
+	return p, nil
+}
+
+// runDirs is where supervisors have their run directories, by UUID.
+const runDirs = "/run/gantry/pods"
+
+// peer opens the process that listens at a unix socket.
+func peer(path string) (*process, error) {
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: path})
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return nil, err
+	}
+	if credErr != nil {
+		return nil, credErr
+	}
+	start, err := startTime(int(cred.Pid))
+	if err != nil {
+		return nil, err
+	}
+	return openProcess(int(cred.Pid), start)
+}
+
 // maxReply bounds what is read of a supervisor's reply.
 const maxReply = 64 << 10

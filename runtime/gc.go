@@ -124,9 +124,10 @@ func endTime(pod *pods.Pod) time.Time {
 	return run.Started
 }
 
-// usedImages are the images of all pods. One pod that cannot be read stops it: its images would be lost.
+// usedImages are the images of all pods that can be run, now or again. One pod that cannot be read stops it: its images would
+// be lost.
 func (r *Runtime) usedImages() (map[string]bool, error) {
-	return r.imagesOf(func(pods.State) bool { return true }, func(a *pods.App) string { return a.Image.ID })
+	return r.imagesOf(func(s pods.State) bool { return s != pods.Aborted }, func(a *pods.App) string { return a.Image.ID })
 }
 
 // standingImages are the chain IDs of images that a pod stands on, or may at any moment.
@@ -140,12 +141,13 @@ func (r *Runtime) imagesOf(want func(pods.State) bool, key func(*pods.App) strin
 		return nil, err
 	}
 	keep := map[string]bool{}
+	var errs []error
 	for _, uuid := range uuids {
 		if err := r.addImagesOf(keep, uuid, want, key); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, pods.ErrNotFound) {
-			return nil, fmt.Errorf("images of pod %s: %w", uuid, err)
+			errs = append(errs, fmt.Errorf("images of pod %s: %w", uuid, err))
 		}
 	}
-	return keep, nil
+	return keep, errors.Join(errs...)
 }
 
 func (r *Runtime) addImagesOf(keep map[string]bool, uuid string, want func(pods.State) bool, key func(*pods.App) string) error {

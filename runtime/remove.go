@@ -26,15 +26,10 @@ func (r *Runtime) Remove(ctx context.Context, pod *pods.Pod, force bool) error {
 		}
 	}
 	_, err = r.sweep(ctx, pod, func(pods.State) bool { return true })
-	if errors.Is(err, fs.ErrNotExist) && r.isGone(pod) {
+	if errors.Is(err, fs.ErrNotExist) && pod.Removed() {
 		return nil // somebody else removed it meanwhile
 	}
 	return err
-}
-
-func (r *Runtime) isGone(pod *pods.Pod) bool {
-	_, err := os.Lstat(r.Pods().PodPath(pod.UUID))
-	return errors.Is(err, fs.ErrNotExist)
 }
 
 // sweep takes the locks of a pod that nobody runs, undoes what its supervisor left behind, and removes it if remove says so of

@@ -72,7 +72,7 @@ func supervisor(pod *pods.Pod) (*process, error) {
 		return nil, stateErrorf("pod %s has no supervisor yet", pod.UUID)
 	}
 	if err != nil {
-		return nil, err
+		return damagedSupervisor(pod, err)
 	}
 	if run.BootID != pods.BootID() {
 		return nil, stateErrorf("pod %s ran before the machine was restarted", pod.UUID)
@@ -91,6 +91,9 @@ func Stop(ctx context.Context, pod *pods.Pod, opts StopOptions) error {
 	state, err := pod.State()
 	if err != nil || state.Over() || state == pods.Exiting {
 		return errors.Join(err, waitExiting(ctx, pod, state))
+	}
+	if state != pods.Running && pod.Removed() {
+		return nil // it was over, and somebody has removed it meanwhile
 	}
 	if state == pods.Prepared || state == pods.Preparing {
 		return stateErrorf("pod %s is %s, not running", pod.UUID, state)
