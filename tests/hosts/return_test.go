@@ -13,6 +13,16 @@ import (
 
 // A pod with a fixed address and a published port gets both back at once, however its unit ended.
 func TestSameAddress(t *testing.T) {
+	const sweep = "ExecStopPost=-/usr/bin/gantry rm --force --uuid-file=%t/gantry/%N.uuid\n"
+	if !strings.Contains(contract, sweep) {
+		t.Fatal("the contract has no ExecStopPost= that removes the pod")
+	}
+	t.Run("removed by the unit", func(t *testing.T) { sameAddress(t, contract) })
+	// Nobody but the next pod takes care of the dead one.
+	t.Run("left where it died", func(t *testing.T) { sameAddress(t, strings.Replace(contract, sweep, "", 1)) })
+}
+
+func sameAddress(t *testing.T, contract string) {
 	m := boot(t)
 	m.unit(t, "address.service", "[Unit]\nStartLimitIntervalSec=0\n"+contract+"Restart=always\nRestartSec=1ms\n"+
 		"ExecStart=/usr/bin/gantry run --net=default:IP=172.16.28.77 --port=8080:80 --uuid-file-save=%t/gantry/%N.uuid "+
@@ -36,6 +46,8 @@ func TestSameAddress(t *testing.T) {
 			t.Errorf("round %d: %s restarts: the address was not free at once\n%s", round, n, m.journal(t, "address.service"))
 		}
 	}
+	m.must(t, "systemctl", "stop", "address.service")
+	m.must(t, "gantry", "gc", "--grace-period=0s")
 }
 
 // After a power cut a host's pods come back by themselves, and gc removes what was left of the old ones.

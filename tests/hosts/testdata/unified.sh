@@ -61,6 +61,19 @@ systemctl stop pod.service
 is "unit stops" "$(systemctl show --value -p Result pod)" success
 clean "unit leaves nothing"
 
+# A unit that was started again has the cgroup that the dead pod's supervisor was in: who sweeps that pod leaves it alone.
+systemd-run --quiet --unit=again -p Type=notify -p Delegate=yes -p KillMode=mixed -p SuccessExitStatus=143 -p Restart=always -p RestartSec=1ms gantry run --net=none --uuid-file-save=/run/again.uuid $BUSYBOX --name=app -- sleep 1000
+first=$(cat /run/again.uuid)
+kill -KILL $(systemctl show --value -p MainPID again)
+for _ in 1 2 3 4 5 6 7 8 9 10; do [ "$(cat /run/again.uuid)" != $first ] && gantry status --wait-ready=10s --uuid-file=/run/again.uuid >/dev/null && break; sleep 0.5; done
+pid=$(systemctl show --value -p MainPID again)
+is "the next supervisor is where the dead one was" "$(cat /proc/$pid/cgroup)" "0::/system.slice/again.service/supervisor"
+gantry rm $first >/dev/null && ok "the dead pod is removed" || not "the dead pod is removed" "exit code $?"
+is "the next one lives on" "$(systemctl show --value -p MainPID,NRestarts again | sort | tr '\n' ' ')" "$(printf '1\n%s\n' $pid | sort | tr '\n' ' ')"
+systemctl stop again
+gantry rm --uuid-file=/run/again.uuid >/dev/null
+clean "a unit started again leaves nothing"
+
 # An app that goes over its limit.
 gantry run --net=none --uuid-file-save=/run/oom.uuid $BUSYBOX --name=hungry --memory=32Mi -- tail /dev/zero
 is "an app over its limit ends" $? 137
