@@ -183,13 +183,19 @@ func (o EnterOptions) filter(spec *specs.Spec, container *libcontainer.Container
 
 // startIn returns nil when the command's own program runs.
 func startIn(container *libcontainer.Container, process *libcontainer.Process, last *lastStep) error {
-	if err := container.Start(process); err != nil {
+	back, err := hybridCgroup(container)
+	if err != nil {
+		return err
+	}
+	err = container.Start(process)
+	back()
+	if err != nil {
 		if status, statusErr := container.Status(); statusErr == nil && status != libcontainer.Running {
 			return ErrNotRunning // any more: that says it better than the namespace that could not be joined
 		}
 		return err
 	}
-	err := last.wait()
+	err = last.wait()
 	if err != nil {
 		_, _ = process.Wait() // the exit status of gantry-init says less than err
 	}

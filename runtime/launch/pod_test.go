@@ -71,6 +71,7 @@ type pod struct {
 	reaper     *exec.Cmd
 	namespaces map[string]string
 	open       []*os.File
+	before     string // what a shell does before it becomes gantry-launch, in a mount namespace of its own
 }
 
 func newPod(t testing.TB) *pod {
@@ -218,6 +219,10 @@ func (p *pod) launcher(streams ...*os.File) (*exec.Cmd, *net.UnixConn) {
 	conn, err := net.FileConn(ours)
 	p.must(err)
 	cmd := exec.Command(p.bin+"/gantry-launch", "start")
+	if p.before != "" {
+		cmd = exec.Command("/bin/sh", "-ec", p.before+`; exec "$0" start`, p.bin+"/gantry-launch")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+	}
 	cmd.Env = []string{}
 	cmd.Dir = "/"
 	cmd.Stderr = os.Stderr
