@@ -11,7 +11,7 @@ import (
 func BenchmarkParse(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		e := &env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, insecure: insecure{}}
+		e := &env{stdin: os.Stdin, stdout: &results{File: os.Stdout}, stderr: os.Stderr, insecure: insecure{}}
 		newRoot(e)
 	}
 }

@@ -22,8 +22,8 @@ import (
 
 // env is what every verb gets: the streams, and the global flags.
 type env struct {
-	stdin          *os.File
-	stdout, stderr *os.File
+	stdin, stderr *os.File
+	stdout        *results
 
 	dir, systemConfig, localConfig, userConfig string
 	insecure                                   insecure

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -32,17 +33,19 @@ func runExport(e *env, args []string, uuidFile, app, output string) (err error) 
 		return err
 	}
 	defer pod.Close()
-	out := e.stdout
+	var out io.Writer = e.stdout
 	if output != "" {
-		if out, err = os.OpenFile(output, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+		var f *os.File
+		if f, err = os.OpenFile(output, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
 			return err
 		}
+		out = f
 		defer func() {
-			if err = errors.Join(err, out.Close()); err != nil {
+			if err = errors.Join(err, f.Close()); err != nil {
 				err = errors.Join(err, os.Remove(output)) // half an archive is none
 			}
 		}()
-	} else if term.IsTerminal(int(out.Fd())) {
+	} else if term.IsTerminal(int(e.stdout.Fd())) {
 		return usagef("an archive is not for a terminal: say --output=FILE")
 	}
 	return runtime.Export(out, pod, app)

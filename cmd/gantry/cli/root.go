@@ -35,7 +35,7 @@ func guard(stderr io.Writer, run func() int) (code int) {
 }
 
 func execute(args []string, stdin, stdout, stderr *os.File) int {
-	e := &env{stdin: stdin, stdout: stdout, stderr: stderr, insecure: insecure{}, logFormat: "text"}
+	e := &env{stdin: stdin, stdout: &results{File: stdout}, stderr: stderr, insecure: insecure{}, logFormat: "text"}
 	debug.SetGCPercent(400) // over before a collection would pay; a fetch keeps little
 	unix.Umask(0o022)       // of everything that is made without saying how, here and in the programs that follow
 	if err := runtime.CloseForeign(); err != nil {
@@ -48,7 +48,7 @@ func execute(args []string, stdin, stdout, stderr *os.File) int {
 	root := newRoot(e)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil {
+	if err = e.stdout.outcome(err); err == nil {
 		return 0
 	}
 	return report(stderr, e.logFormat, verbOf(cmd), globalFlagError(err))

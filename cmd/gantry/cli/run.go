@@ -126,11 +126,13 @@ func preparePod(ctx context.Context, e *env, o *podOptions, req *runtime.Request
 		return usagef("--detach: prepare runs nothing")
 	}
 	req.Durable = true
-	_, p, err := prepare(ctx, e, o, req)
+	r, p, err := prepare(ctx, e, o, req)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(e.stdout, p.UUID)
+	if _, err := fmt.Fprintln(e.stdout, p.UUID); err != nil { // nobody knows the pod
+		return errors.Join(err, r.Drop(p))
+	}
 	return p.Release()
 }
 

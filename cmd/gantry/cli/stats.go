@@ -79,6 +79,9 @@ func runStats(ctx context.Context, e *env, o *statsOptions, args []string) error
 			fmt.Fprint(e.stdout, "\x1b[H\x1b[J") // to the upper left, and clear
 		}
 		printStats(e.stdout, now, before)
+		if err := e.stdout.failed(); err != nil {
+			return err
+		}
 	}
 }
 
