@@ -2,9 +2,7 @@ package runtime
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -29,8 +27,8 @@ func (r *Runtime) addSeccomp(built *bundle.Result, app *pods.App) error {
 	}
 	base := filepath.Join(r.Dir, "seccomp", built.Seccomp.Key)
 	app.Seccomp = &pods.Seccomp{Profile: base + ".json", Program: base + ".bpf"}
-	if _, err := os.Stat(app.Seccomp.Profile); !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if cached(app.Seccomp) {
+		return nil
 	}
 	profile, err := built.Seccomp.Profile()
 	if err != nil {
@@ -43,9 +41,20 @@ func (r *Runtime) addSeccomp(built *bundle.Result, app *pods.App) error {
 	if err := os.MkdirAll(filepath.Dir(base), 0o700); err != nil {
 		return err
 	}
-	// A cache: what a power cut takes, the next run makes again. It cannot tear on the file systems that we support.
+	// A cache: what a power cut takes, the next run makes again.
 	if err := atomicfile.Write(app.Seccomp.Profile, 0o600, data, false); err != nil {
 		return fmt.Errorf("cache seccomp profile: %w", err)
 	}
 	return nil
+}
+
+// cached reports whether the cache holds a whole profile; what is damaged, as by a power cut, counts as missing. (The launcher
+// checks the program against it.)
+func cached(s *pods.Seccomp) bool {
+	info, err := os.Stat(s.Profile)
+	if err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	data, err := os.ReadFile(s.Profile)
+	return err == nil && json.Valid(data)
 }
