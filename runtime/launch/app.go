@@ -101,7 +101,7 @@ func (s *start) launch() (int, error) {
 // execute returns nil when the app's own program runs.
 func (s *start) execute(container *libcontainer.Container, process *libcontainer.Process, last *lastStep) error {
 	if err := container.Run(process); err != nil {
-		return err
+		return clearer(err, process, s.app)
 	}
 	s.joined()
 	err := last.wait()

@@ -193,7 +193,7 @@ func startIn(container *libcontainer.Container, process *libcontainer.Process, l
 		if status, statusErr := container.Status(); statusErr == nil && status != libcontainer.Running {
 			return ErrNotRunning // any more: that says it better than the namespace that could not be joined
 		}
-		return err
+		return clearer(err, process, nil)
 	}
 	err = last.wait()
 	if err != nil {

@@ -44,6 +44,9 @@ func newProcess(p *specs.Process) (*libcontainer.Process, error) {
 		// Else libcontainer looks it up, by opening whatever the image has at /etc/passwd: a FIFO, say (CVE-2024-9676).
 		process.Env = append(slices.Clone(p.Env), "HOME=/")
 	}
+	if err := checkGroups(len(p.User.AdditionalGids)); err != nil {
+		return nil, err
+	}
 	limits, err := newLimits(p.Rlimits)
 	process.Rlimits = limits
 	return process, err

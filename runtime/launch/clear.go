@@ -1,0 +1,40 @@
+package launch
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/runc/libcontainer"
+
+	"github.com/gantryrun/gantry/pods"
+)
+
+// maxGroups is how many supplementary groups a process may have (NGROUPS_MAX).
+const maxGroups = 65536
+
+// checkGroups refuses what setgroups(2) would, without saying why.
+func checkGroups(groups int) error {
+	if groups > maxGroups {
+		return fmt.Errorf("the user is in %d groups, of which the kernel takes %d", groups, maxGroups)
+	}
+	return nil
+}
+
+// clearer says in one line what is wrong with the image or the command line, where err is libcontainer's chain about it. What its second
+// stage says comes as text only. Any other error is returned as it is.
+func clearer(err error, process *libcontainer.Process, app *pods.LaunchApp) error {
+	text := err.Error()
+	_, path, ok := strings.Cut(text, "container init: mkdir ")
+	if path, isNot := strings.CutSuffix(path, ": not a directory"); ok && isNot && strings.HasPrefix(process.Cwd+"/", path+"/") {
+		return fmt.Errorf("working directory %s: %s is not a directory", process.Cwd, path)
+	}
+	if app == nil || !strings.HasSuffix(text, ": not a directory") {
+		return err
+	}
+	for target, source := range app.Files {
+		if strings.Contains(text, fmt.Sprintf("error mounting %q to rootfs at %q:", source, target)) {
+			return fmt.Errorf("mount %s: the image has a directory there", target)
+		}
+	}
+	return err
+}
