@@ -101,16 +101,23 @@ func enter(o EnterOptions, started func()) (int, error) {
 	if o.TTY {
 		return runOnTerminal(container, process, last, started)
 	}
-	process.Stdin, process.Stdout, process.Stderr = os.Stdin, os.Stdout, os.Stderr
+	var streams callerStreams
+	if err := streams.give(process); err != nil {
+		return 0, err
+	}
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, forwarded...)
 	defer signal.Stop(signals)
-	if err := startIn(container, process, last); err != nil {
+	err = startIn(container, process, last)
+	streams.started()
+	if err != nil {
 		return 0, err
 	}
 	started()
 	go forward(process, signals)
-	return waitFor(process)
+	code, err := waitFor(process)
+	streams.wait()
+	return code, err
 }
 
 // loadRunning finds the app's container.
