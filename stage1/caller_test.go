@@ -150,3 +150,48 @@ func openFile(t *testing.T, path string, flags int) *os.File {
 	t.Cleanup(func() { _ = f.Close() })
 	return f
 }
+
+// A terminal of the caller's keeps its owner: root's app gets it lent, another one a pipe.
+func TestCallersTerminal(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		uid   uint32
+		owner int
+		want  string
+	}{{"root under sudo", 0, 1000, "terminal\r\n"}, {"user", 1000, 0, "pipe\r\n"}} {
+		t.Run(c.name, func(t *testing.T) {
+			if !box.Enter(t) {
+				return
+			}
+			b := newBed(t)
+			b.edit = func(s *specs.Spec) { s.Process.User.UID = c.uid }
+			master := openFile(t, "/dev/ptmx", os.O_RDWR|unix.O_NOCTTY)
+			if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+				t.Fatal(err)
+			}
+			fd, _, errno := syscall.Syscall(syscall.SYS_IOCTL, master.Fd(), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY)
+			if errno != 0 {
+				t.Fatal(errno)
+			}
+			tty := os.NewFile(fd, "terminal")
+			defer tty.Close()
+			if err := tty.Chown(c.owner, -1); err != nil {
+				t.Fatal(err)
+			}
+			b.stdin = tty
+			d := b.prepare(sh("app", "if test -t 1; then echo terminal; else echo pipe; fi"))
+			if code := wait(b.start(d, tty, tty)); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			out := make([]byte, 100)
+			n, err := master.Read(out)
+			if string(out[:n]) != c.want {
+				t.Errorf("output %q, %v; want %q", out[:n], err, c.want)
+			}
+			if info, err := tty.Stat(); err != nil || int(info.Sys().(*syscall.Stat_t).Uid) != c.owner {
+				t.Errorf("the terminal is of %v, %v", info.Sys(), err)
+			}
+			b.end(d, 0)
+		})
+	}
+}
