@@ -119,8 +119,12 @@ func (r *Runtime) writeApp(draft *pods.Draft, req *Request, pod bundle.Pod, orde
 	if a.Devices, err = findDevices(a.Devices); err != nil {
 		return nil, err
 	}
+	r.warnImage(a, img)
 	built, err := bundle.Build(bundle.Input{Pod: pod, App: a.App, Image: img.Config, Identity: id})
 	if err != nil {
+		return nil, err
+	}
+	if err := checkStrings(built.Spec.Process); err != nil {
 		return nil, err
 	}
 	manifest, err := appManifest(a, order, img)

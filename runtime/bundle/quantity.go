@@ -29,6 +29,18 @@ func ParseBytes(s string) (int64, error) {
 	return int64(n * unit), nil
 }
 
+// minMemory is the least that a limit of memory may be: below, the kernel kills an app before it has executed its program.
+const minMemory = 4_000_000
+
+// ParseMemory parses a limit of memory, as ParseBytes does.
+func ParseMemory(s string) (int64, error) {
+	n, err := ParseBytes(s)
+	if err == nil && n < minMemory {
+		return 0, fmt.Errorf("%q: no app starts in %d bytes: want 4M or more", clip(s), n)
+	}
+	return n, err
+}
+
 // ParseCPU parses an amount of CPU time, in cores ("1.5") or thousandths of a core ("500m"), and returns thousandths.
 func ParseCPU(s string) (int64, error) {
 	number, milli := strings.CutSuffix(s, "m")

@@ -52,6 +52,9 @@ func ParseVolume(s string) (Volume, error) {
 	if err := pods.CheckName(name); err != nil {
 		return v, err
 	}
+	if rest == "" {
+		return v, fmt.Errorf("volume %s: kind is missing: want %s,kind=empty, %s,kind=tmpfs or %s,kind=host,source=DIR", name, name, name, name)
+	}
 	given := map[string]bool{}
 	for pair := range strings.SplitSeq(rest, ",") {
 		key, value, ok := strings.Cut(pair, "=")

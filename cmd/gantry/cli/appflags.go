@@ -59,7 +59,7 @@ func (o *appOptions) addFlags(fs *pflag.FlagSet) {
 
 func (o *appOptions) addLimitFlags(fs *pflag.FlagSet) {
 	r := &o.req.Resources
-	oneVar(fs, &r.Memory, "memory", "SIZE", "limit of memory: 512M, 1Gi", bundle.ParseBytes)
+	oneVar(fs, &r.Memory, "memory", "SIZE", "limit of memory: 512M, 1Gi", bundle.ParseMemory)
 	alias(fs, "", "m", "memory")
 	oneVar(fs, &r.CPU, "cpu", "CORES", "limit of CPU time: 1.5 or 1500m", bundle.ParseCPU)
 	alias(fs, "cpus", "", "cpu")

@@ -148,6 +148,8 @@ func TestRunLineErrors(t *testing.T) {
 		{"--- first", "--- x", "there is no image before it"},
 		{"arguments twice", "a -- x --- -- y", "has arguments twice"},
 		{"bad size", "a --memory=x", `--memory: "x": want a size`},
+		{"no memory", "a --memory=1", `--memory: "1": no app starts in 1 bytes: want 4M or more`},
+		{"volume of no kind", "--volume=foo a", "--volume: volume foo: kind is missing: want foo,kind=empty"},
 		{"bad bool", "a --readonly-rootfs=maybe", `--readonly-rootfs: "maybe": want true or false`},
 		{"bad capability", "a --caps-retain=CAP_FLY", `--caps-retain: unknown capability "CAP_FLY"`},
 		{"retain and remove", "a --caps-retain=CHOWN --caps-remove=KILL", "leaves --caps-remove nothing to do"},
