@@ -8,12 +8,14 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/image/aci"
 	"github.com/gantryrun/gantry/image/fetch"
 	"github.com/gantryrun/gantry/image/trust"
 	"github.com/gantryrun/gantry/network/conf"
+	"github.com/gantryrun/gantry/pods"
 	"github.com/gantryrun/gantry/runtime"
 	"github.com/gantryrun/gantry/runtime/config"
 )
@@ -64,6 +66,11 @@ func runFetch(ctx context.Context, e *env, o fetchOptions, args []string) error 
 	r, err := e.runtime()
 	if err != nil {
 		return err
+	}
+	if unix.Geteuid() == 0 {
+		if err := pods.CheckOwners(r.Dir); err != nil { // nor would run run what is there
+			return err
+		}
 	}
 	images := make([]*image.Image, len(refs))
 	errs := make([]error, len(refs))
