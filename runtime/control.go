@@ -99,7 +99,7 @@ func peer(path string) (*process, error) {
 	if credErr != nil {
 		return nil, credErr
 	}
-	start, err := startTime(int(cred.Pid))
+	start, err := pods.ProcessStart(int(cred.Pid))
 	if err != nil {
 		return nil, err
 	}

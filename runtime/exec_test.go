@@ -197,7 +197,7 @@ func TestStopSparesStrangers(t *testing.T) {
 		_ = stranger.Process.Kill()
 		_ = stranger.Wait()
 	}()
-	start, err := startTime(stranger.Process.Pid)
+	start, err := pods.ProcessStart(stranger.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +265,7 @@ func TestStatus(t *testing.T) {
 
 func mustStart(t *testing.T, pid int) uint64 {
 	t.Helper()
-	start, err := startTime(pid)
+	start, err := pods.ProcessStart(pid)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -112,7 +112,7 @@ func fakeSupervisor(path string, ready *os.File) int {
 	if err != nil {
 		return 1
 	}
-	start, _ := startTime(os.Getpid())
+	start, _ := pods.ProcessStart(os.Getpid())
 	_ = pod.WriteRun(&pods.Run{BootID: pods.BootID(), PID: os.Getpid(), StartTime: start, Started: time.Now()})
 	_ = pod.WriteReady()
 	fmt.Fprintln(ready, `{"ready":true}`)

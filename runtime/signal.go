@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -34,7 +33,7 @@ func openProcess(pid int, start uint64) (*process, error) {
 		return nil, fmt.Errorf("open process %d: %w", pid, err)
 	}
 	// Now that it is open, what /proc says is of this process, or of nobody.
-	now, err := startTime(pid)
+	now, err := pods.ProcessStart(pid)
 	if err != nil || now != start {
 		_ = unix.Close(fd)
 		return nil, stateErrorf("process %d is gone", pid)
@@ -51,19 +50,6 @@ func (p *process) signal(sig unix.Signal) error {
 }
 
 func (p *process) close() { _ = unix.Close(p.fd) }
-
-// startTime is field 22 of /proc/PID/stat. The second field may hold anything, so it is counted from its closing parenthesis.
-func startTime(pid int) (uint64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
-	if len(fields) < 20 {
-		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
-	}
-	return strconv.ParseUint(fields[19], 10, 64)
-}
 
 // supervisor opens the process of the pod's supervisor. ErrState: there is none.
 func supervisor(pod *pods.Pod) (*process, error) {

@@ -72,37 +72,6 @@ func TestEtcFilesStayInTheImage(t *testing.T) {
 	}
 }
 
-func TestCheckOwners(t *testing.T) {
-	dir := t.TempDir()
-	if err := checkOwners(dir); err != nil {
-		t.Errorf("a directory of root's below a sticky one: %v", err)
-	}
-	open := filepath.Join(dir, "open")
-	if err := os.Mkdir(open, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(open, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	pod := filepath.Join(open, "pod")
-	if err := os.Mkdir(pod, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := checkOwners(pod); err == nil {
-		t.Error("a path through a directory that all may write is trusted")
-	}
-	foreign := filepath.Join(dir, "foreign")
-	if err := os.Mkdir(foreign, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chown(foreign, 1000, 1000); err != nil {
-		t.Fatal(err)
-	}
-	if err := checkOwners(foreign); err == nil {
-		t.Error("another user's directory is trusted")
-	}
-}
-
 func TestControllers(t *testing.T) {
 	for in, want := range map[string]string{
 		"rw,cpu,cpuacct":        "cpu,cpuacct",
@@ -111,15 +80,5 @@ func TestControllers(t *testing.T) {
 		if got := controllers(in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
-	}
-}
-
-func TestParseStartTime(t *testing.T) {
-	got, err := parseStartTime("42 (a ) b (c)) S 1 42 42 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 98765 0 0")
-	if err != nil || got != 98765 {
-		t.Errorf("%d, %v", got, err)
-	}
-	if _, err := parseStartTime("nonsense"); err == nil {
-		t.Error("nonsense is a start time")
 	}
 }

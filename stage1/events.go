@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -211,13 +209,4 @@ func (s *supervisor) find(match func(*app) bool) *app {
 		}
 	}
 	return nil
-}
-
-// parseStartTime finds field 22 of a line of /proc/PID/stat, whose second field may hold anything.
-func parseStartTime(stat string) (uint64, error) {
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 20 {
-		return 0, fmt.Errorf("read start time: unexpected line %q", stat)
-	}
-	return strconv.ParseUint(fields[19], 10, 64)
 }

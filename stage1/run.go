@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -116,7 +115,7 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 
 // open reads the pod directory, and makes nothing.
 func (s *supervisor) open() (err error) {
-	if err := checkOwners(s.opts.Path); err != nil {
+	if err := pods.CheckOwners(s.opts.Path); err != nil {
 		return fmt.Errorf("pod directory: %w", err)
 	}
 	uuid := filepath.Base(s.opts.Path)
@@ -193,7 +192,7 @@ func (s *supervisor) make(ctx context.Context) error {
 
 // begin announces on disk what is about to be made, and makes the first of it.
 func (s *supervisor) begin() error {
-	start, err := startTime(os.Getpid())
+	start, err := pods.ProcessStart(os.Getpid())
 	if err != nil {
 		return err
 	}
@@ -290,13 +289,4 @@ func (s *supervisor) dismantle() {
 		s.fail(ExitInternal, err.Error())
 		s.code = ExitInternal
 	}
-}
-
-// startTime is field 22 of /proc/PID/stat: with the PID it names a process for the whole life of a boot.
-func startTime(pid int) (uint64, error) {
-	data, err := fs.ReadFile(os.DirFS("/proc"), fmt.Sprintf("%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	return parseStartTime(string(data))
 }
