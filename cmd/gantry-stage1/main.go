@@ -60,6 +60,10 @@ func supervise(path string, detached bool) (int, error) {
 	if opts.Dir, err = inherit(pods.DirFD); err != nil {
 		return stage1.ExitInternal, err
 	}
+	// Not as the user wrote it: libcontainer wants a root file system without symbolic links on its way.
+	if opts.Path, err = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", pods.DirFD)); err != nil {
+		return stage1.ExitInternal, err
+	}
 	if opts.Lock, err = inherit(pods.LockFD); err != nil {
 		return stage1.ExitInternal, err
 	}
