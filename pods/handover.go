@@ -1,8 +1,47 @@
 package pods
 
+import (
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+)
+
 // What stage1 finds open when it is executed. Everything else is closed.
 const (
-	DirFD   = 3 + iota // the pod directory
-	LockFD             // the lock file; the life lock is held through it
-	ReadyFD            // of a detached pod: a pipe, where stage1 says that the pod is ready, or why not
+	DirFD     = 3 + iota // the pod directory
+	LockFD               // the lock file; the life lock is held through it
+	ReadyFD              // of a detached pod: a pipe, where stage1 says that the pod is ready, or why not
+	SocketsFD            // the first of the sockets of PassedSockets, for which stage0 makes room: systemd passes them from 3 on
 )
+
+// maxSockets bounds what a unit may pass: the kernel lets no more descriptors go with one message either.
+const maxSockets = 253
+
+// PassedSockets are the names of the sockets that systemd passed to this process, in order (sd_listen_fds_with_names(3)). There are
+// none where the variables are somebody else's. stage1 has the process ID of stage0, and so sees the same.
+func PassedSockets() ([]string, error) {
+	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+		return nil, nil
+	}
+	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
+	if err != nil || n < 0 || n > maxSockets {
+		return nil, errors.New("LISTEN_FDS is " + strconv.Quote(os.Getenv("LISTEN_FDS")) + ": want a number of sockets")
+	}
+	names := make([]string, n)
+	given := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
+	for i := range names {
+		if names[i] = "unknown"; len(given) == n { // what sd_listen_fds_with_names(3) calls those without
+			names[i] = given[i]
+		}
+	}
+	return names, nil
+}
+
+// CheckSocketName reports whether systemd could call a socket so (FileDescriptorName= of systemd.socket(5)).
+func CheckSocketName(s string) error {
+	if s == "" || len(s) > 255 || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' || c == ':' }) {
+		return errors.New(strconv.Quote(s) + ": want the FileDescriptorName= of a socket unit, or the unit's name, such as web.socket")
+	}
+	return nil
+}

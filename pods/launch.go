@@ -18,10 +18,17 @@ type LaunchApp struct {
 	Namespaces map[string]string `json:"namespaces"` // "pid", "network", "ipc", "uts", "user" to a path; stage1's open descriptors
 	Files      map[string]string `json:"files"`      // bind mounts that stage1 adds: target in the app to source on the host
 	Seccomp    *Seccomp          `json:"seccomp,omitempty"`
+	Sockets    []LaunchSocket    `json:"sockets,omitempty"` // become the app's descriptors from 3 on, as sd_listen_fds(3) wants them
 	// Descriptors of the launcher that become the app's 0, 1 and 2; negative is /dev/null.
 	Stdin  int `json:"stdin"`
 	Stdout int `json:"stdout"`
 	Stderr int `json:"stderr"`
+}
+
+// LaunchSocket is one socket that an app gets from the unit.
+type LaunchSocket struct {
+	FD   int    `json:"fd"` // of the launcher
+	Name string `json:"name"`
 }
 
 // Launched is the answer for one app: its process has executed the app's own program, or Error says why not.

@@ -129,9 +129,16 @@ type App struct {
 	Ready       string            `json:"ready,omitempty"`   // see ParseReady
 	Essential   bool              `json:"essential"`
 	After       []string          `json:"after,omitempty"`
+	Sockets     []Socket          `json:"sockets,omitempty"`
 	Seccomp     *Seccomp          `json:"seccomp,omitempty"` // nil: no filter, or one in config.json
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// Socket is what the app takes of the sockets that systemd passes to the supervisor (socket activation).
+type Socket struct {
+	Name     string `json:"name"`               // FileDescriptorName= of the socket unit
+	Optional bool   `json:"optional,omitempty"` // the app runs without: its image declares the port, and nobody asked for it
 }
 
 // What App.Stdin, App.Stdout and App.Stderr can be. Empty lets stage1 choose: the caller's own stream for one app in the foreground

@@ -33,7 +33,11 @@ func (r *Runtime) Exec(p *Prepared) error {
 	if err != nil {
 		return err
 	}
-	if err := place([]*os.File{dir, p.lock.File()}, pods.DirFD); err != nil {
+	files, err := handover(dir, p.lock.File())
+	if err != nil {
+		return err
+	}
+	if err := place(files, pods.DirFD); err != nil {
 		return fmt.Errorf("hand over descriptors: %w", err)
 	}
 	err = syscall.Exec(argv[0], argv, stage1Environ())
@@ -70,11 +74,15 @@ func ownMounts() error {
 	return nil
 }
 
-// place puts files at the descriptors from first on, and marks all above to be closed at the exec: what the caller had open must
+// place puts files at the descriptors from first on, nil nowhere, and marks all above to be closed at the exec: what the caller had open must
 // not reach a pod (CVE-2024-21626). What stood there is gone; only execve may follow.
 func place(files []*os.File, first int) error {
 	var high []int
 	for _, f := range files { // out of the way of the places first
+		if f == nil {
+			high = append(high, -1)
+			continue
+		}
 		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, first+len(files)+100)
 		if err != nil {
 			return err
@@ -82,6 +90,9 @@ func place(files []*os.File, first int) error {
 		high = append(high, fd)
 	}
 	for i, fd := range high {
+		if fd < 0 {
+			continue
+		}
 		if err := unix.Dup3(fd, first+i, 0); err != nil {
 			return err
 		}
@@ -170,27 +181,4 @@ func awaitReady(pipe *os.File, pid int) error {
 		return &StartError{Message: said.Error, Code: said.Code}
 	}
 	return nil
-}
-
-// CloseForeign marks every descriptor above stderr to be closed at an exec. The caller of gantry may have left any open. To be called
-// before anything else.
-func CloseForeign() error {
-	if err := reserve(pods.ReadyFD); err != nil {
-		return err
-	}
-	return unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
-}
-
-// reserve takes every free descriptor up to last. Exec puts its own there just before it executes stage1: where that were
-// the Go runtime's epoll, another thread could ask it in between, and the runtime would end the process ("netpoll failed").
-func reserve(last int) error {
-	for {
-		fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0) // the lowest that is free
-		if err != nil {
-			return fmt.Errorf("reserve descriptors: %w", err)
-		}
-		if fd > last {
-			return unix.Close(fd)
-		}
-	}
 }

@@ -175,7 +175,7 @@ func appManifest(a *AppRequest, order int, img *usedImage) (*pods.App, error) {
 		Rootfs: pods.Rootfs{Lower: img.lower, ReadOnly: a.ReadOnlyRootfs},
 		Stdin:  a.Stdin, Stdout: a.Stdout, Stderr: a.Stderr,
 		StopSignal: signal, StopTimeout: a.StopTimeout,
-		Restart: a.Restart, Ready: a.Ready, Essential: a.Essential, After: a.After, Labels: a.Labels, Annotations: a.Annotations,
+		Restart: a.Restart, Ready: a.Ready, Essential: a.Essential, After: a.After, Sockets: sockets(a, img.Config.Config.Labels), Labels: a.Labels, Annotations: a.Annotations,
 	}, nil
 }
 

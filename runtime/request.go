@@ -56,6 +56,7 @@ type AppRequest struct {
 	Ready       string // pods.ParseReady; empty: as soon as its program runs
 	Essential   bool
 	After       []string
+	Sockets     []string // names of the unit's sockets that it takes
 	Labels      map[string]string
 	Annotations map[string]string
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,6 +67,9 @@ func (r *Runtime) copyInto(ctx context.Context, draft *pods.Draft, old *pods.Pod
 	}
 	roots := map[string]imageRoot{}
 	for _, a := range apps {
+		if slices.ContainsFunc(a.Sockets, func(s pods.Socket) bool { return !s.Optional }) {
+			return nil, stateErrorf("app %s takes sockets of its unit, which nobody else has: systemctl restart its unit", a.Name)
+		}
 		if roots[a.Name], err = r.copyApp(ctx, draft, old, a); err != nil {
 			return nil, fmt.Errorf("app %s: %w", a.Name, err)
 		}

@@ -33,6 +33,7 @@ type Options struct {
 	Lock     *os.File // carries the life lock
 	Detached bool     // nobody watches: streams go to the log
 	Ready    *os.File // where to say that the pod is ready, or why not; may be nil
+	Sockets  []Socket // that the unit passes
 	Programs Programs
 }
 
@@ -61,9 +62,11 @@ type supervisor struct {
 type app struct {
 	*pods.App
 	streams  appStreams
-	files    map[string]string // what of /etc is bound into it
-	starting bool              // a launcher has it
-	pid      int               // 0: it does not run
+	sockets  []*Socket           // that it takes
+	passed   []pods.LaunchSocket // the same, as the launcher counts them
+	files    map[string]string   // what of /etc is bound into it
+	starting bool                // a launcher has it
+	pid      int                 // 0: it does not run
 	started  time.Time
 	oomKills int
 	deadline time.Time // of being killed, once it was asked to stop
@@ -147,6 +150,9 @@ func (s *supervisor) open() (err error) {
 			running = append(running, &app{App: a, restarter: restarter{policy: policy}, readiness: ready})
 		}
 		s.levels = append(s.levels, running)
+	}
+	if err := s.shareSockets(); err != nil {
+		return err
 	}
 	s.runDir = filepath.Join(runRoot, uuid)
 	s.cgroup, err = findCgroup(uuid)
@@ -244,6 +250,7 @@ func (s *supervisor) openStreams() error {
 		if a.streams, err = s.streams.open(s.pod, s.manifest, a.App, !s.opts.Detached, single); err != nil {
 			return err
 		}
+		s.openSockets(a)
 	}
 	var err error
 	s.launcher, err = startLauncher(s.opts.Programs.Launch, s.streams.files, s.cgroup.fd())

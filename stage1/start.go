@@ -81,6 +81,7 @@ func (s *supervisor) request(apps []*app) *pods.Launch {
 			Namespaces: s.reaper.paths(),
 			Files:      a.files,
 			Seccomp:    a.Seccomp,
+			Sockets:    a.passed,
 			Stdin:      a.streams.stdin,
 			Stdout:     a.streams.stdout,
 			Stderr:     a.streams.stderr,

@@ -1,6 +1,6 @@
 // Command gantry-stage1 is the supervisor of one pod. gantry becomes it by exec; nobody calls it by hand.
 //
-//	gantry-stage1 run [--detached] PODDIR    descriptors: 3 pod directory, 4 life lock, 5 ready pipe (detached)
+//	gantry-stage1 run [--detached] PODDIR    descriptors: 3 pod directory, 4 life lock, 5 ready pipe (detached), 6... sockets of the unit
 //	gantry-stage1 undo PODDIR                descriptors: 3 pod directory
 //	gantry-stage1 reset-network [--sysctls]  no pod is left: rules go and, if asked, forwarding is what it was before
 package main
@@ -71,6 +71,17 @@ func supervise(path string, detached bool) (int, error) {
 		if opts.Ready, err = inherit(pods.ReadyFD); err != nil {
 			return stage1.ExitInternal, err
 		}
+	}
+	names, err := pods.PassedSockets()
+	if err != nil {
+		return stage1.ExitInternal, err
+	}
+	for i, name := range names {
+		f, err := inherit(pods.SocketsFD + i)
+		if err != nil {
+			return stage1.ExitInternal, err
+		}
+		opts.Sockets = append(opts.Sockets, stage1.Socket{Name: name, File: f})
 	}
 	return stage1.Run(context.Background(), opts)
 }

@@ -18,6 +18,9 @@ type lastStep struct {
 	statusW *os.File
 }
 
+// stdio is the number of descriptors that every process has.
+const stdio = 3
+
 // newLastStep makes ready what gantry-init needs; f may be nil.
 func newLastStep(program *os.File, f *filter) (_ *lastStep, err error) {
 	l := &lastStep{program: program}
@@ -39,11 +42,15 @@ func newLastStep(program *os.File, f *filter) (_ *lastStep, err error) {
 // wrap has process execute gantry-init by its descriptor. Both of /proc/self/fd/N resolve in the app's own mount
 // namespace: to a file that has no path there.
 func (l *lastStep) wrap(process *libcontainer.Process) error {
-	const stdio = 3
-	args := []string{"/proc/self/fd/" + strconv.Itoa(stdio), "exec", "--status-fd=" + strconv.Itoa(stdio+1)}
-	process.ExtraFiles = []*os.File{l.program, l.statusW}
+	theirs := len(process.ExtraFiles) // the app's sockets
+	first := stdio + theirs
+	args := []string{"/proc/self/fd/" + strconv.Itoa(first), "exec", "--status-fd=" + strconv.Itoa(first+1)}
+	if theirs > 0 {
+		args = append(args, "--listen-fds="+strconv.Itoa(theirs))
+	}
+	process.ExtraFiles = append(process.ExtraFiles, l.program, l.statusW)
 	if l.filter != nil {
-		args = append(args, "--seccomp-fd="+strconv.Itoa(stdio+2), "--seccomp-flags="+strconv.FormatUint(uint64(l.flags), 10))
+		args = append(args, "--seccomp-fd="+strconv.Itoa(first+2), "--seccomp-flags="+strconv.FormatUint(uint64(l.flags), 10))
 		process.ExtraFiles = append(process.ExtraFiles, l.filter)
 	}
 	process.Args = append(append(args, "--"), process.Args...)

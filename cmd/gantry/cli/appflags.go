@@ -49,6 +49,7 @@ func (o *appOptions) addFlags(fs *pflag.FlagSet) {
 	listVar(fs, &a.Mounts, "mount", "volume=NAME,target=PATH", "mount a volume of the pod", bundle.ParseMount)
 	fs.VarP(bindValue(&o.volumes, &a.Mounts), "bind", "v", "host volume and mount in one")
 	listVar(fs, &a.Tmpfs, "tmpfs", "PATH[:size=N,...]", "memory file system", bundle.ParseTmpfs)
+	listVar(fs, &a.Sockets, "socket", "NAME", "socket of the unit that runs the pod, by its FileDescriptorName=: the app finds it as sd_listen_fds does", socketName)
 	listVar(fs, &a.Devices, "device", "/dev/X[:/dev/Y][:rwm]", "device of the host", bundle.ParseDevice)
 	mapVar(fs, &a.Labels, "user-label", "label of the app")
 	mapVar(fs, &a.Annotations, "user-annotation", "annotation of the app")
@@ -130,6 +131,8 @@ func parseReady(s string) (string, error) {
 }
 
 func appName(s string) (string, error) { return s, pods.CheckName(s) }
+
+func socketName(s string) (string, error) { return s, pods.CheckSocketName(s) }
 
 func parseGIDs(s string) ([]uint32, error) {
 	var gids []uint32
