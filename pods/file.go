@@ -100,6 +100,8 @@ func versionOf(v any) string {
 		return v.Version
 	case *AppRun:
 		return v.Version
+	case *Dropped:
+		return v.Version
 	}
 	return ""
 }

@@ -173,6 +173,23 @@ func (p *Pod) WriteAppRun(app string, n int, r *AppRun) error {
 
 func runPath(app string, n int) string { return AppPath(app, fmt.Sprintf("runs/%d.json", n)) }
 
+// Dropped reads what of app's output was dropped. fs.ErrNotExist: nothing.
+func (p *Pod) Dropped(app string) (*Dropped, error) {
+	d := &Dropped{}
+	return d, p.read(droppedPath(app), d)
+}
+
+// WriteDropped says what of app's output was dropped. Only stage1 calls it.
+func (p *Pod) WriteDropped(app string, d *Dropped) error {
+	d.Version = Version
+	if err := p.root.Mkdir("logs", 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return p.write(droppedPath(app), d)
+}
+
+func droppedPath(app string) string { return filepath.Join("logs", app+".dropped") }
+
 // State reads the lock, the files, and the lock again, until both agree.
 func (p *Pod) State() (State, error) {
 	lock, err := p.root.OpenFile(lockFile, os.O_RDONLY|unix.O_NONBLOCK, 0)

@@ -52,3 +52,12 @@ type AppRun struct {
 	// Again is when the app is to be started again; nil: it is not.
 	Again *time.Time `json:"again,omitempty"`
 }
+
+// Dropped is logs/<app>.dropped: what of the app's output is not kept any more, or never was. Missing: nothing. It is written again when
+// it changes, at most once a second.
+type Dropped struct {
+	Version string `json:"version"`
+	Lines   uint64 `json:"lines"`             // lost to the log: rotated out of it, or the disk did not take them
+	Bytes   uint64 `json:"bytes"`             // of them, as the log has them
+	Journal uint64 `json:"journal,omitempty"` // lines that journald did not take in time; they were logged
+}

@@ -13,7 +13,7 @@ import (
 // metrics are the families of the text that WriteMetrics writes, in its order.
 type metrics struct {
 	pods, pod, podStarted, podReady, podExit, received, transmitted, receiveDropped, transmitDropped openmetrics.Family
-	app, appUp, restarts, appExit, oomKilled                                                         openmetrics.Family
+	app, appUp, restarts, appExit, oomKilled, dropped, droppedJournal                                openmetrics.Family
 	cpu, memory, workingSet, memoryLimit, pids, pidsLimit, read, written, waiting, stalled           openmetrics.Family
 }
 
@@ -37,6 +37,8 @@ func newMetrics() *metrics {
 		restarts:        family("app_restarts", counter, "", "How often the app was started again in its pod."),
 		appExit:         family("app_exit_code", gauge, "", "What the app's last finished run ended with; 128+N for signal N."),
 		oomKilled:       family("app_oom_killed", gauge, "", "1 if the app's last finished run ran out of memory."),
+		dropped:         family("app_log_dropped_lines", counter, "", "Lines that are in the app's log no more, because newer ones took their place, or never were."),
+		droppedJournal:  family("app_journal_dropped_lines", counter, "", "Lines of the app that journald did not take in time."),
 		cpu:             family("app_cpu_seconds", counter, "seconds", "CPU time of the app's run."),
 		memory:          family("app_memory_bytes", gauge, "bytes", "Memory of the app, with its page cache."),
 		workingSet:      family("app_memory_working_set_bytes", gauge, "bytes", "Memory of the app that the kernel cannot drop at once."),
@@ -53,7 +55,7 @@ func newMetrics() *metrics {
 func (m *metrics) families() []*openmetrics.Family {
 	return []*openmetrics.Family{
 		&m.pods, &m.pod, &m.podStarted, &m.podReady, &m.podExit, &m.received, &m.transmitted, &m.receiveDropped, &m.transmitDropped,
-		&m.app, &m.appUp, &m.restarts, &m.appExit, &m.oomKilled,
+		&m.app, &m.appUp, &m.restarts, &m.appExit, &m.oomKilled, &m.dropped, &m.droppedJournal,
 		&m.cpu, &m.memory, &m.workingSet, &m.memoryLimit, &m.pids, &m.pidsLimit, &m.read, &m.written, &m.waiting, &m.stalled,
 	}
 }
@@ -127,6 +129,10 @@ func (m *metrics) addApp(uuid string, a *AppStatus) {
 	if a.Last != nil {
 		m.appExit.Add(float64(a.Last.Code), "pod", uuid, "app", a.Name)
 		m.oomKilled.Add(number(a.Last.OOMKilled), "pod", uuid, "app", a.Name)
+	}
+	if a.Dropped != nil {
+		m.dropped.Add(float64(a.Dropped.Lines), "pod", uuid, "app", a.Name)
+		m.droppedJournal.Add(float64(a.Dropped.Journal), "pod", uuid, "app", a.Name)
 	}
 }
 

@@ -40,5 +40,15 @@ func ReadStats(pod *pods.Pod) (*stats.Pod, error) {
 		running = append(running, stats.Process{App: a.Name, PID: p.pid, Start: p.start})
 		p.close()
 	}
-	return stats.Read(m, run, running), nil
+	p := stats.Read(m, run, running)
+	for i := range p.Apps {
+		dropped, err := readDropped(pod, p.Apps[i].Name)
+		if err != nil {
+			return nil, err
+		}
+		if dropped != nil {
+			p.Apps[i].DroppedLines = dropped.Lines + dropped.Journal
+		}
+	}
+	return p, nil
 }

@@ -30,6 +30,8 @@ type AppStatus struct {
 	PID   int          `json:"pid,omitempty"` // of its first process, while it runs
 	Runs  int          `json:"runs"`          // finished ones
 	Last  *pods.AppRun `json:"last,omitempty"`
+	// Dropped is what of its output is not kept; nil: nothing.
+	Dropped *pods.Dropped `json:"dropped,omitempty"`
 }
 
 // What AppStatus.State can be.
@@ -71,7 +73,11 @@ func ReadStatus(store *pods.Store, pod *pods.Pod) (*Status, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.Status = append(s.Status, AppStatus{App: a, Runs: n, Last: last})
+		dropped, err := readDropped(pod, a.Name)
+		if err != nil {
+			return nil, err
+		}
+		s.Status = append(s.Status, AppStatus{App: a, Runs: n, Last: last, Dropped: dropped})
 	}
 	if err := s.readEnds(pod); err != nil {
 		return nil, err
@@ -99,6 +105,15 @@ func (a *AppStatus) look(live bool, runDir string) {
 	case a.Last != nil:
 		a.State = AppExited
 	}
+}
+
+// readDropped is nil where nothing was dropped.
+func readDropped(pod *pods.Pod, app string) (*pods.Dropped, error) {
+	d, err := pod.Dropped(app)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return d, err
 }
 
 func (s *Status) readEnds(pod *pods.Pod) error {

@@ -2,9 +2,11 @@ package stage1
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -16,10 +18,14 @@ const journalSocket = "/run/systemd/journal/socket"
 
 // journal writes the lines of apps to journald, so that each carries whose it is.
 type journal struct {
-	mu  sync.Mutex
-	fd  int
-	buf []byte
+	mu   sync.Mutex
+	fd   int
+	buf  []byte
+	full bool // it did not take the last one in time: none is waited for until it takes one
 }
+
+// journalPatience is how long journald, when it does not keep up, may hold up an app. A journald that is stuck holds up nobody for longer.
+const journalPatience = time.Second
 
 // isJournal says whether f is the stream that systemd connected to the journal, as it says in $JOURNAL_STREAM.
 func isJournal(f *os.File) bool {
@@ -36,6 +42,10 @@ func openJournal() (*journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
+	patience := unix.NsecToTimeval(int64(journalPatience))
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &patience); err != nil {
+		return nil, errors.Join(fmt.Errorf("open journal: %w", err), unix.Close(fd))
+	}
 	return &journal{fd: fd}, nil
 }
 
@@ -43,18 +53,19 @@ func openJournal() (*journal, error) {
 type journalStream struct {
 	journal *journal
 	fields  []byte // all but the message, encoded
+	log     *logFile
 }
 
 // stream names what is known of every line: the app's identifier, and PRIORITY 6 (info), 3 (err) on stderr.
-func (j *journal) stream(m *pods.Manifest, uuid string, app *pods.App, name string) lineWriter {
+func (j *journal) stream(m *pods.Manifest, app *pods.App, name string, log *logFile) lineWriter {
 	priority := "6"
 	if name == "stderr" {
 		priority = "3"
 	}
-	s := &journalStream{journal: j}
+	s := &journalStream{journal: j, log: log}
 	for _, f := range [][2]string{
 		{"SYSLOG_IDENTIFIER", app.Name}, {"PRIORITY", priority},
-		{"GANTRY_POD", uuid}, {"GANTRY_POD_NAME", m.Name}, {"GANTRY_APP", app.Name}, {"GANTRY_IMAGE", app.Image.Name},
+		{"GANTRY_POD", m.UUID}, {"GANTRY_POD_NAME", m.Name}, {"GANTRY_APP", app.Name}, {"GANTRY_IMAGE", app.Image.Name},
 	} {
 		if f[1] != "" {
 			s.fields = appendField(s.fields, f[0], []byte(f[1]))
@@ -70,18 +81,31 @@ func appendField(b []byte, name string, value []byte) []byte {
 	return append(append(b, value...), '\n')
 }
 
-// writeLine sends one entry. A piece of a line is an entry too: at most maxLine bytes, which fit into a datagram. It waits when
-// journald does not keep up; what cannot be sent is in the pod's log.
+// writeLine sends one entry. A piece of a line is an entry too: at most maxLine bytes, which fit into a datagram. What cannot be sent is
+// counted, and in the pod's log.
 func (s *journalStream) writeLine(line []byte, _ bool) {
-	j := s.journal
+	if !s.journal.send(line, s.fields) {
+		s.log.lostEntry()
+	}
+}
+
+func (s *journalStream) flush() {}
+
+// send reports whether journald, or its queue in the kernel, has the entry.
+func (j *journal) send(line, fields []byte) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.buf = append(appendField(j.buf[:0], "MESSAGE", line), s.fields...)
-	for {
-		if err := unix.Sendto(j.fd, j.buf, unix.MSG_NOSIGNAL, &unix.SockaddrUnix{Name: journalSocket}); err != unix.EINTR {
-			return
-		}
+	j.buf = append(appendField(j.buf[:0], "MESSAGE", line), fields...)
+	flags := unix.MSG_NOSIGNAL
+	if j.full {
+		flags |= unix.MSG_DONTWAIT
 	}
+	err := unix.EINTR
+	for err == unix.EINTR {
+		err, _ = unix.Sendto(j.fd, j.buf, flags, &unix.SockaddrUnix{Name: journalSocket}).(unix.Errno)
+	}
+	j.full = err == unix.EAGAIN
+	return err == 0
 }
 
 func (j *journal) close() {

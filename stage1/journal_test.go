@@ -6,8 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/tests/box"
 )
 
 func TestAppendField(t *testing.T) {
@@ -43,5 +47,50 @@ func TestIsJournal(t *testing.T) {
 	}
 	if isJournal(os.Stdin) {
 		t.Error("stdin is not the journal")
+	}
+}
+
+// A journald that is stuck holds an app up once, for a moment; what it does not take is counted, and what it takes later is not.
+func TestJournalStuck(t *testing.T) {
+	if !box.Enter(t) {
+		return
+	}
+	if err := os.MkdirAll(filepath.Dir(journalSocket), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: journalSocket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	j, err := openJournal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.close()
+	d := newLogPod(t, t.TempDir())
+	log := newLogFile(d.Pod, "web")
+	out := j.stream(&pods.Manifest{}, &pods.App{Name: "web"}, "stdout", log)
+	begin := time.Now()
+	const lines = 5000
+	for range lines {
+		out.writeLine([]byte("x"), false)
+	}
+	if passed := time.Since(begin); passed < journalPatience || passed > 5*journalPatience {
+		t.Errorf("a stuck journald held us up for %s", passed)
+	}
+	got := 0
+	for buf := make([]byte, 4096); ; got++ {
+		_ = l.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		if _, err := l.Read(buf); err != nil {
+			break
+		}
+	}
+	out.writeLine([]byte("x"), false)
+	if err := log.close(); err != nil {
+		t.Fatal(err)
+	}
+	if dropped, err := d.Dropped("web"); err != nil || got == 0 || int(dropped.Journal) != lines-got {
+		t.Errorf("journald has %d lines, dropped: %+v, %v", got, dropped, err)
 	}
 }

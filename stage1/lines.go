@@ -1,14 +1,18 @@
 package stage1
 
 import (
+	"bytes"
 	"io"
 	"os"
 )
 
 // lineWriter takes the output of an app in pieces of at most one line.
 type lineWriter interface {
-	// writeLine gets a line without its newline; partial says that the line goes on in the next piece.
+	// writeLine gets a line without its newline; partial says that the line goes on in the next piece. It may keep a copy of it
+	// until flush.
 	writeLine(line []byte, partial bool)
+	// flush comes when all that was read is delivered: who waits for a line gets it now.
+	flush()
 }
 
 // maxLine is where a longer line is cut into pieces, so that an app that never ends a line costs bounded memory.
@@ -22,6 +26,9 @@ func copyLines(r io.Reader, sinks []lineWriter) {
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		buf = buf[:copy(buf, deliver(buf, err != nil, sinks))]
+		for _, s := range sinks {
+			s.flush()
+		}
 		if err != nil {
 			return
 		}
@@ -31,7 +38,7 @@ func copyLines(r io.Reader, sinks []lineWriter) {
 // deliver hands on the complete lines of buf, and the rest where the buffer is full or the stream is over. It returns what is to be kept.
 func deliver(buf []byte, end bool, sinks []lineWriter) []byte {
 	for {
-		i := indexNewline(buf)
+		i := bytes.IndexByte(buf, '\n')
 		switch {
 		case i >= 0:
 			for _, s := range sinks {
@@ -49,16 +56,8 @@ func deliver(buf []byte, end bool, sinks []lineWriter) []byte {
 	}
 }
 
-func indexNewline(b []byte) int {
-	for i, c := range b {
-		if c == '\n' {
-			return i
-		}
-	}
-	return -1
-}
-
-// prefixer copies lines to the caller, each with the app's name before it, in one write.
+// prefixer copies lines to the caller, each with the app's name before it. Several that come together are one write, no longer than what
+// a pipe takes at once (PIPE_BUF): other apps write there too, and nobody's line is torn.
 type prefixer struct {
 	to     *os.File
 	prefix string
@@ -66,8 +65,12 @@ type prefixer struct {
 	buf    []byte
 }
 
+const pipeBuf = 4096
+
 func (p *prefixer) writeLine(line []byte, partial bool) {
-	p.buf = p.buf[:0]
+	if len(p.buf)+len(p.prefix)+len(line)+1 > pipeBuf {
+		p.flush()
+	}
 	if !p.middle {
 		p.buf = append(p.buf, p.prefix...)
 	}
@@ -76,5 +79,11 @@ func (p *prefixer) writeLine(line []byte, partial bool) {
 		p.buf = append(p.buf, '\n')
 	}
 	p.middle = partial
-	_, _ = p.to.Write(p.buf) // a caller that went away is no reason to stop the pod
+}
+
+func (p *prefixer) flush() {
+	if len(p.buf) > 0 {
+		_, _ = p.to.Write(p.buf) // a caller that went away is no reason to stop the pod
+		p.buf = p.buf[:0]
+	}
 }

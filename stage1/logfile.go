@@ -7,31 +7,42 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/gantryrun/gantry/pods"
 )
 
 // maxLog is the size at which an app's log is rotated: at most twice as much is kept.
 const maxLog = 10 << 20
+
+// maxBatch bounds what is collected for one write.
+const maxBatch = 64 << 10
 
 // logFile is logs/<app>.log of a pod, in the format of the Kubernetes CRI, which log shippers read:
 //
 //	2026-11-22T14:00:00.000000000Z stdout F a line
 //	2026-11-22T14:00:00.000000000Z stderr P a piece of a line that goes on
 //
-// It is made when the first line comes.
+// It is made when the first line comes. Lines that came in one read have one time and are one write. What is not kept is counted, in
+// logs/<app>.dropped: nothing that happens to a log stops an app or fails its pod.
 type logFile struct {
-	root *os.Root
-	name string
+	pod *pods.Pod
+	app string
 
-	mu   sync.Mutex
-	file *os.File
-	size int64
-	buf  []byte
-	err  error // the first that happened: then nothing more is written
+	mu     sync.Mutex
+	file   *os.File
+	size   int64
+	buf    []byte // lines that wait for flush
+	head   []byte // their time
+	count  uint64 // of lines in buf
+	torn   bool   // the file does not end with a line
+	lines  uint64 // in the file
+	before [2]uint64
+	drops  dropped
 }
 
-func newLogFile(root *os.Root, app string) *logFile {
-	return &logFile{root: root, name: filepath.Join("logs", app+".log")}
-}
+func newLogFile(pod *pods.Pod, app string) *logFile { return &logFile{pod: pod, app: app} }
+
+func (l *logFile) name() string { return filepath.Join("logs", l.app+".log") }
 
 // stream is the log as one of the app's streams writes to it.
 func (l *logFile) stream(name string) lineWriter { return logStream{l, name} }
@@ -41,51 +52,109 @@ type logStream struct {
 	name string
 }
 
-func (s logStream) writeLine(line []byte, partial bool) { s.log.write(s.name, line, partial) }
+func (s logStream) writeLine(line []byte, partial bool) { s.log.add(s.name, line, partial) }
 
-func (l *logFile) write(stream string, line []byte, partial bool) {
+func (s logStream) flush() {
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	s.log.write()
+}
+
+func (l *logFile) add(stream string, line []byte, partial bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err != nil {
-		return
+	if len(l.buf)+len(line)+len(stream)+50 > maxBatch {
+		l.write()
+	}
+	if len(l.buf) == 0 {
+		l.head = append(time.Now().UTC().AppendFormat(l.head[:0], "2006-01-02T15:04:05.000000000Z07:00"), ' ')
 	}
 	tag := " F "
 	if partial {
 		tag = " P "
 	}
-	l.buf = time.Now().UTC().AppendFormat(l.buf[:0], "2006-01-02T15:04:05.000000000Z07:00")
-	l.buf = append(append(append(l.buf, ' '), stream...), tag...)
+	l.buf = append(append(append(l.buf, l.head...), stream...), tag...)
 	l.buf = append(append(l.buf, line...), '\n')
-	if l.file == nil || l.size+int64(len(l.buf)) > maxLog {
-		if l.err = l.rotate(); l.err != nil {
+	l.count++
+}
+
+// write writes what was collected. What the disk does not take is lost, and the next batch is tried again.
+func (l *logFile) write() {
+	if len(l.buf) == 0 {
+		return
+	}
+	if l.file == nil || l.size+int64(len(l.buf)) >= maxLog {
+		if err := l.rotate(); err != nil {
+			l.lose(err, len(l.buf))
 			return
+		}
+	}
+	if l.torn {
+		_, err := l.file.Write([]byte{'\n'})
+		if l.torn = err != nil; err == nil {
+			l.size++
 		}
 	}
 	n, err := l.file.Write(l.buf)
 	l.size += int64(n)
-	l.err = err
+	if err != nil {
+		l.torn = l.torn || n > 0 && l.buf[n-1] != '\n'
+		l.lose(err, len(l.buf)-n)
+		return
+	}
+	l.lines += l.count
+	l.buf, l.count = l.buf[:0], 0
 }
 
-// rotate starts an empty file; the one before is kept under the name .1.
+func (l *logFile) lose(err error, bytes int) {
+	l.drops.count(l.count, uint64(bytes), 0, err)
+	l.drops.tell(l.pod, l.app)
+	l.buf, l.count = l.buf[:0], 0
+}
+
+// rotate starts an empty file; the one before is kept under the name .1, and the one before that is gone. (Removed, not renamed over:
+// ext4 would write the new one to disk first.)
 func (l *logFile) rotate() error {
+	root, name := l.pod.Root(), l.name()
 	if l.file != nil {
-		if err := errors.Join(l.file.Close(), l.root.Rename(l.name, l.name+".1")); err != nil {
+		err := l.file.Close()
+		l.file = nil
+		if gone := root.Remove(name + ".1"); gone == nil {
+			l.drops.count(l.before[0], l.before[1], 0, nil)
+			l.drops.tell(l.pod, l.app)
+		}
+		if err := errors.Join(err, root.Rename(name, name+".1")); err != nil {
 			return err
 		}
-	} else if err := l.root.Mkdir("logs", 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		l.before = [2]uint64{l.lines, uint64(l.size)}
+	} else if err := root.Mkdir("logs", 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	var err error
-	l.size = 0
-	l.file, err = l.root.OpenFile(l.name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
-	return err
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	l.file, l.size, l.lines, l.torn = f, 0, 0, false
+	return nil
 }
 
+// lostEntry takes that journald has not got a line.
+func (l *logFile) lostEntry() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.drops.count(0, 0, 1, nil)
+	l.drops.tell(l.pod, l.app)
+}
+
+// close writes the rest, and returns why lines could not be written, if any.
 func (l *logFile) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.write()
+	l.drops.told = time.Time{}
+	l.drops.tell(l.pod, l.app)
 	if l.file == nil {
-		return l.err
+		return l.drops.err
 	}
-	return errors.Join(l.err, l.file.Close())
+	return errors.Join(l.drops.err, l.file.Close())
 }

@@ -61,12 +61,12 @@ func (s *streams) open(pod *pods.Pod, m *pods.Manifest, app *pods.App, foregroun
 			*o.to = n
 		default:
 			if log == nil {
-				log = newLogFile(pod.Root(), app.Name)
+				log = newLogFile(pod, app.Name)
 				s.logs = append(s.logs, log)
 			}
 			sinks := []lineWriter{log.stream(o.name)}
 			if foreground {
-				caller, err := s.caller(o.caller, pod, m, app, o.name, single)
+				caller, err := s.caller(o.caller, log, m, app, o.name, single)
 				if err != nil {
 					return a, err
 				}
@@ -114,7 +114,7 @@ func (s *streams) pipe(sinks []lineWriter) (int, error) {
 }
 
 // caller is where lines for the caller's stream f go.
-func (s *streams) caller(f *os.File, pod *pods.Pod, m *pods.Manifest, app *pods.App, name string, single bool) (lineWriter, error) {
+func (s *streams) caller(f *os.File, log *logFile, m *pods.Manifest, app *pods.App, name string, single bool) (lineWriter, error) {
 	if !isJournal(f) {
 		return &prefixer{to: f, prefix: callerPrefix(app.Name, single)}, nil
 	}
@@ -124,7 +124,7 @@ func (s *streams) caller(f *os.File, pod *pods.Pod, m *pods.Manifest, app *pods.
 			return nil, err
 		}
 	}
-	return s.journal.stream(m, pod.UUID, app, name), nil
+	return s.journal.stream(m, app, name, log), nil
 }
 
 func callerPrefix(app string, single bool) string {

@@ -27,7 +27,9 @@ type App struct {
 	PIDsLimit   *uint64   `json:"pidsLimit,omitempty"`
 	ReadBytes   *uint64   `json:"readBytes,omitempty"` // of disks
 	WriteBytes  *uint64   `json:"writeBytes,omitempty"`
-	Pressure    []Stall   `json:"pressure,omitempty"` // cgroup v2 only
+	// Lines that its log does not hold any more, or journald did not take, since the pod's start.
+	DroppedLines uint64  `json:"droppedLines,omitempty"`
+	Pressure     []Stall `json:"pressure,omitempty"` // cgroup v2 only
 }
 
 // Stall is time that the app's processes lost waiting for a resource (pressure stall information).

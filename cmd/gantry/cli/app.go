@@ -143,6 +143,9 @@ func printAppStatus(w io.Writer, a *runtime.AppStatus) {
 		fmt.Fprintf(w, "pid=%d\n", a.PID)
 	}
 	fmt.Fprintf(w, "restarts=%d\n", a.Restarts())
+	if a.Dropped != nil {
+		fmt.Fprintf(w, "dropped=%s\n", droppedText(a.Dropped))
+	}
 	if a.Last == nil {
 		return
 	}

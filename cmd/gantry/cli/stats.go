@@ -25,7 +25,8 @@ func newStatsCommand(e *env) *cobra.Command {
 	o := &statsOptions{interval: 2 * time.Second}
 	cmd := verb("stats [flags] [POD...]", "Show what running pods use, again and again", nil)
 	cmd.Long = "Show CPU, memory, processes, disk and network of running pods, all of them where none is named.\n" +
-		"CPU is per cent of one core: since the app's start at first, then since the line before. Networks are the pod's, on its first app's line."
+		"CPU is per cent of one core: since the app's start at first, then since the line before. Networks are the pod's, on its first app's line.\n" +
+		"Dropped are lines that the app's log or the journal does not hold."
 	fs := cmd.Flags()
 	addUUIDFile(fs, &o.uuidFile)
 	fs.BoolVar(&o.noStream, "no-stream", false, "one sample")
@@ -136,7 +137,7 @@ func printStats(w io.Writer, now, before []*stats.Pod) {
 			rows = append(rows, r)
 		}
 	}
-	printTable(w, &table{legend: true}, statsColumns(), "pod,app,cpu,memory,limit,pids,read,written,received,sent", rows)
+	printTable(w, &table{legend: true}, statsColumns(), "pod,app,cpu,memory,limit,pids,read,written,received,sent,dropped", rows)
 }
 
 func (r *statsRow) findBefore(before []*stats.Pod) {
@@ -201,6 +202,7 @@ func statsColumns() []column[statsRow] {
 		{"written", bytes(func(a stats.App) *uint64 { return a.WriteBytes })},
 		{"received", func(r statsRow) string { return r.traffic(func(n stats.Interface) uint64 { return n.ReceiveBytes }) }},
 		{"sent", func(r statsRow) string { return r.traffic(func(n stats.Interface) uint64 { return n.TransmitBytes }) }},
+		{"dropped", func(r statsRow) string { return fmt.Sprint(r.app.DroppedLines) }},
 	}
 }
 

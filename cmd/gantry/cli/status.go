@@ -142,8 +142,18 @@ func printStatus(w io.Writer, s *runtime.Status) {
 			line("restarts-"+a.Name, strconv.Itoa(n))
 		}
 	}
+	for _, a := range s.Status {
+		if a.Dropped != nil {
+			line("dropped-"+a.Name, droppedText(a.Dropped))
+		}
+	}
 	line("reason", s.Reason)
 	line("left", strings.Join(s.Left, ","))
+}
+
+// droppedText counts lines that are in the log no more, and those that never got to the journal.
+func droppedText(d *pods.Dropped) string {
+	return strconv.FormatUint(d.Lines+d.Journal, 10)
 }
 
 func stampOrNothing(t time.Time) string {
