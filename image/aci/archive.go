@@ -14,8 +14,9 @@ import (
 	"path"
 	"strings"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/ulikunitz/xz"
+
+	"github.com/gantryrun/gantry/image/inflate"
 )
 
 // ErrLimit: an archive is larger than what is allowed of it.
@@ -49,7 +50,7 @@ func decompress(r io.Reader, limit int64) (io.Reader, error) {
 	var err error
 	switch {
 	case bytes.HasPrefix(head, []byte(gzipMagic)):
-		tar, err = gzip.NewReader(b)
+		tar = inflate.NewReader(b)
 	case bytes.HasPrefix(head, []byte(bzip2Magic)):
 		tar = bzip2.NewReader(b)
 	case bytes.HasPrefix(head, []byte(xzMagic)):

@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/gantryrun/gantry/image/inflate"
 )
 
 // ErrLimit: an image is larger than what is allowed of it; the message names the limit.
@@ -59,11 +60,7 @@ func compressionOf(mediaType string) (compression, error) {
 func decompress(r io.Reader, how compression) (io.Reader, error) {
 	switch how {
 	case gzipped:
-		zr, err := gzip.NewReader(bufio.NewReaderSize(r, inputBuffer))
-		if err != nil {
-			return nil, decodeFailure("gzip", err)
-		}
-		return decoder{zr, "gzip"}, nil
+		return decoder{inflate.NewReader(r), "gzip"}, nil
 	case zstded:
 		// One goroutine, so that nothing outlives an aborted read.
 		zr, err := zstd.NewReader(bufio.NewReaderSize(r, inputBuffer),
