@@ -22,6 +22,9 @@ const (
 	AppFile = "app.json"
 	// ConfigFile is an app's OCI runtime configuration, a template that stage1 completes.
 	ConfigFile = "config.json"
+	// PreStartFile and PostStopFile are those of its hooks.
+	PreStartFile = "pre-start.json"
+	PostStopFile = "post-stop.json"
 )
 
 // Errors that callers branch on.
@@ -131,6 +134,8 @@ type App struct {
 	After       []string          `json:"after,omitempty"`
 	Sockets     []Socket          `json:"sockets,omitempty"`
 	Seccomp     *Seccomp          `json:"seccomp,omitempty"` // nil: no filter, or one in config.json
+	PreStart    *Hook             `json:"preStart,omitempty"`
+	PostStop    *Hook             `json:"postStop,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
@@ -150,6 +155,13 @@ const (
 	StreamNull    = "null"
 	StreamTTY     = "tty"
 )
+
+// Hook is a program that runs before an app starts or after it has ended, as root in the app's root file system. How is in
+// PreStartFile or PostStopFile, beside ConfigFile.
+type Hook struct {
+	Exec    []string `json:"exec"`              // for display; the configuration decides
+	Seccomp *Seccomp `json:"seccomp,omitempty"` // as App.Seccomp
+}
 
 // Image says which image an app came from.
 type Image struct {

@@ -165,10 +165,28 @@ func (p *Pod) WriteAppRun(app string, n int, r *AppRun) error {
 	if err := p.write(runPath(app, n), r); err != nil || n < keptRuns {
 		return err
 	}
-	if err := p.root.Remove(runPath(app, n-keptRuns)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, old := range []string{runPath(app, n-keptRuns), postStopPath(app, n-keptRuns)} {
+		if err := p.root.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	return nil
+}
+
+// WritePostStop writes how the hook ended that ran after app's n-th run. Only stage1 calls it.
+func (p *Pod) WritePostStop(app string, n int, r *AppRun) error {
+	r.Version = Version
+	return p.write(postStopPath(app, n), r)
+}
+
+// PostStop reads what WritePostStop wrote. fs.ErrNotExist: the hook did not run, or not to its end.
+func (p *Pod) PostStop(app string, n int) (*AppRun, error) {
+	r := &AppRun{}
+	return r, p.read(postStopPath(app, n), r)
+}
+
+func postStopPath(app string, n int) string {
+	return AppPath(app, fmt.Sprintf("runs/%d.post-stop.json", n))
 }
 
 func runPath(app string, n int) string { return AppPath(app, fmt.Sprintf("runs/%d.json", n)) }

@@ -120,7 +120,8 @@ func (r *Runtime) writeApp(draft *pods.Draft, req *Request, pod bundle.Pod, orde
 		return nil, err
 	}
 	r.warnImage(a, img)
-	built, err := bundle.Build(bundle.Input{Pod: pod, App: a.App, Image: img.Config, Identity: id})
+	in := bundle.Input{Pod: pod, App: a.App, Image: img.Config, Identity: id}
+	built, err := bundle.Build(in)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +141,10 @@ func (r *Runtime) writeApp(draft *pods.Draft, req *Request, pod bundle.Pod, orde
 	if a.Stdin == pods.StreamTTY {
 		giveTerminal(built.Spec.Process)
 	}
-	if err := r.addSeccomp(built, manifest); err != nil {
+	if err := r.addHooks(draft, manifest, a, in, built); err != nil {
+		return nil, err
+	}
+	if manifest.Seccomp, err = r.addSeccomp(built); err != nil {
 		return nil, err
 	}
 	config, err := built.Encode()

@@ -57,9 +57,24 @@ type AppRequest struct {
 	Essential   bool
 	After       []string
 	Sockets     []string // names of the unit's sockets that it takes
+	Hooks       Hooks
 	Labels      map[string]string
 	Annotations map[string]string
 }
+
+// Hooks are programs that run as root in an app's root file system: before its own is executed, and after it has ended.
+type Hooks struct {
+	PreStart, PostStop []string
+	// Image says what becomes of those that its image has: HooksRun or HooksSkip. Empty: they run, where nobody said which user the
+	// app is to run as.
+	Image string
+}
+
+// What Hooks.Image can be.
+const (
+	HooksRun  = "run"
+	HooksSkip = "skip"
+)
 
 // DefaultStopTimeout is how many seconds an app has between its stop signal and SIGKILL.
 const DefaultStopTimeout = 10

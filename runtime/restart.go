@@ -101,25 +101,38 @@ func (r *Runtime) copyApp(ctx context.Context, draft *pods.Draft, old *pods.Pod,
 		return imageRoot{}, err
 	}
 	a.Rootfs.Lower = used.lower
-	data, err := old.ReadFile(pods.AppPath(a.Name, pods.ConfigFile))
+	files := []string{pods.ConfigFile}
+	if a.PreStart != nil {
+		files = append(files, pods.PreStartFile)
+	}
+	if a.PostStop != nil {
+		files = append(files, pods.PostStopFile)
+	}
+	for _, file := range files {
+		if err := r.copyConfig(draft, old, pods.AppPath(a.Name, file)); err != nil {
+			return imageRoot{}, err
+		}
+	}
+	return imageRoot{used.lower}, draft.AddApp(a)
+}
+
+func (r *Runtime) copyConfig(draft *pods.Draft, old *pods.Pod, file string) error {
+	data, err := old.ReadFile(file)
 	if err != nil {
-		return imageRoot{}, err
+		return err
 	}
 	spec := &specs.Spec{}
 	if err := json.Unmarshal(data, spec); err != nil {
-		return imageRoot{}, err
+		return err
 	}
 	if spec.Process == nil {
-		return imageRoot{}, errors.New("config.json has no process")
+		return fmt.Errorf("%s has no process", file)
 	}
 	moveSpec(spec, r.Pods().PodPath(old.UUID), draft.Path(), old.UUID, draft.UUID)
 	if data, err = json.Marshal(spec); err != nil {
-		return imageRoot{}, err
+		return err
 	}
-	if err := draft.WriteFile(pods.AppPath(a.Name, pods.ConfigFile), data); err != nil {
-		return imageRoot{}, err
-	}
-	return imageRoot{used.lower}, draft.AddApp(a)
+	return draft.WriteFile(file, data)
 }
 
 // moveSpec changes what package bundle wrote of the pod itself: sources of mounts below its directory, and its name in the

@@ -32,6 +32,8 @@ type AppStatus struct {
 	Last  *pods.AppRun `json:"last,omitempty"`
 	// Dropped is what of its output is not kept; nil: nothing.
 	Dropped *pods.Dropped `json:"dropped,omitempty"`
+	// PostStop is how the hook ended that ran after Last; nil: none did, or not to its end.
+	PostStop *pods.AppRun `json:"postStopped,omitempty"`
 }
 
 // What AppStatus.State can be.
@@ -77,7 +79,15 @@ func ReadStatus(store *pods.Store, pod *pods.Pod) (*Status, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.Status = append(s.Status, AppStatus{App: a, Runs: n, Last: last, Dropped: dropped})
+		status := AppStatus{App: a, Runs: n, Last: last, Dropped: dropped}
+		if a.PostStop != nil && n > 0 {
+			if status.PostStop, err = pod.PostStop(a.Name, n-1); errors.Is(err, fs.ErrNotExist) {
+				status.PostStop = nil
+			} else if err != nil {
+				return nil, err
+			}
+		}
+		s.Status = append(s.Status, status)
 	}
 	if err := s.readEnds(pod); err != nil {
 		return nil, err

@@ -30,9 +30,12 @@ type events struct {
 
 // verdict is how the pod ends.
 type verdict struct {
-	ending bool // nothing is started any more
-	code   int
-	reason string
+	ending    bool // nothing is started any more
+	stopAsked bool // by a signal: the second one kills
+	code      int
+	reason    string
+	killing   bool  // every process of the pod, at once
+	unclean   error // the last post-stop hook that went wrong
 	// notStarted says why an app could not be started, to whoever started the pod.
 	notStarted error
 }
@@ -88,10 +91,11 @@ func (s *supervisor) handle(sig os.Signal) {
 	case unix.SIGWINCH:
 		s.terminal.resize()
 	default:
-		if s.ending {
-			s.killAll() // asked twice
+		if s.stopAsked {
+			s.killAll() // twice
 			return
 		}
+		s.stopAsked = true
 		s.end()
 	}
 }
@@ -140,6 +144,11 @@ func (s *supervisor) exited(a *app, status unix.WaitStatus) {
 		run.Code = 128 + int(status.Signal())
 		run.OOMKilled = status.Signal() == unix.SIGKILL && s.cgroup.oomKills(a.Name) > a.oomKills
 	}
+	if a.hook != "" {
+		s.hookOver(a, run)
+		return
+	}
+	a.cleanUp = a.PostStop != nil
 	s.over(a, run)
 }
 
@@ -183,6 +192,7 @@ func (s *supervisor) openTerminal(master *os.File) {
 // settle draws the conclusion of what has happened: it goes on with a stop or a start that is under way, and ends the pod when no
 // essential app is left. It comes after every event.
 func (s *supervisor) settle() {
+	s.startPostStops()
 	if !s.ending {
 		s.startNext()
 	}

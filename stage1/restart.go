@@ -47,8 +47,8 @@ func (r *restarter) again(run *pods.AppRun) bool {
 // restart has the app started again: at once where it does not run, else when it has stopped, for which it has its usual time.
 func (s *supervisor) restart(a *app) {
 	switch {
-	case a.starting: // as good as restarted
-	case a.pid != 0:
+	case a.starting && a.hook != postStop, a.hook == preStart: // as good as restarted
+	case a.pid != 0 && a.hook == "":
 		a.asked = true
 		s.askToStop(a)
 	default:
@@ -69,7 +69,7 @@ func (r *restarter) tell(err error) {
 func (s *supervisor) dueAgain(now time.Time) []*app {
 	var due []*app
 	for a := range s.apps {
-		if !a.at.IsZero() && !now.Before(a.at) {
+		if !a.at.IsZero() && !now.Before(a.at) && a.pid == 0 {
 			due = append(due, a)
 		}
 	}

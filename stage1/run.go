@@ -77,6 +77,7 @@ type app struct {
 	done     bool // and is not started again
 	runs     int  // that are over
 	restarter
+	hooks
 	readiness pods.Readiness
 }
 
@@ -108,12 +109,15 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 	}
 	s.dismantle()
 	left, undoErr := s.undo.run(ctx)
+	if s.reason == "" && s.unclean != nil {
+		s.reason = s.unclean.Error()
+	}
 	exit := &pods.Exit{Code: s.code, Reason: s.reason, Finished: time.Now(), Left: left}
 	undoErr = errors.Join(undoErr, s.pod.WriteExit(exit))
 	if s.manifest.Remove && undoErr == nil {
 		undoErr = s.removePod()
 	}
-	return s.code, errors.Join(err, s.notStarted, s.streams.lost, undoErr)
+	return s.code, errors.Join(err, s.notStarted, s.unclean, s.streams.lost, undoErr)
 }
 
 // open reads the pod directory, and makes nothing.

@@ -108,6 +108,9 @@ func (b *bed) prepare(apps ...*pods.App) *pods.Draft {
 			err = d.WriteFile(pods.AppPath(a.Name, pods.ConfigFile), data)
 		}
 		if err == nil {
+			err = b.writeHooks(d, a)
+		}
+		if err == nil {
 			err = d.AddApp(a)
 		}
 		if err != nil {

@@ -3,6 +3,7 @@ package stage1
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -55,7 +56,8 @@ func (s *supervisor) launch(apps []*app) {
 		l, err = startLauncher(s.opts.Programs.Launch, s.streams.files, s.cgroup.fd())
 	}
 	for _, a := range apps {
-		a.starting, a.at = true, time.Time{}
+		a.starting = true
+		a.chooseHook()
 	}
 	if err == nil {
 		s.launcherPID = l.pid
@@ -73,19 +75,23 @@ func (s *supervisor) launch(apps []*app) {
 func (s *supervisor) request(apps []*app) *pods.Launch {
 	req := &pods.Launch{StateDir: filepath.Join(s.runDir, "lc"), Init: s.opts.Programs.Init}
 	for _, a := range apps {
+		config, filter := a.toRun()
 		req.Apps = append(req.Apps, pods.LaunchApp{
 			Name:       a.Name,
-			Config:     filepath.Join(s.opts.Path, pods.AppPath(a.Name, pods.ConfigFile)),
+			Config:     filepath.Join(s.opts.Path, pods.AppPath(a.Name, config)),
 			Rootfs:     filepath.Join(s.opts.Path, pods.AppPath(a.Name, "rootfs")),
 			Cgroup:     filepath.Join(s.cgroup.path, a.Name),
 			Namespaces: s.reaper.paths(),
 			Files:      a.files,
-			Seccomp:    a.Seccomp,
+			Seccomp:    filter,
 			Sockets:    a.passed,
 			Stdin:      a.streams.stdin,
 			Stdout:     a.streams.stdout,
 			Stderr:     a.streams.stderr,
 		})
+		if a.hook != "" {
+			keepFromHook(&req.Apps[len(req.Apps)-1])
+		}
 	}
 	return req
 }
@@ -102,18 +108,32 @@ func (s *supervisor) answered(msg answer) {
 		msg.Code, msg.Error = ExitInternal, fmt.Sprintf("gantry-launch says that its process is %d", msg.PID)
 	}
 	if msg.Error != "" {
+		if a.hook != "" {
+			s.hookOver(a, &pods.AppRun{Code: msg.Code, Reason: msg.Error})
+			return
+		}
 		s.notStartedApp(a, msg)
 		return
 	}
-	a.pid, a.ran, a.oomKills = msg.PID, true, s.cgroup.oomKills(a.Name)
-	a.tell(nil)
-	s.awaitApp(a)
-	if msg.terminal != nil {
-		s.openTerminal(msg.terminal)
+	a.pid, a.oomKills = msg.PID, s.cgroup.oomKills(a.Name)
+	if a.hook != "" {
+		s.hookRuns(a)
+	} else {
+		s.appRuns(a, msg.terminal)
 	}
 	if status, dead := s.strays[a.pid]; dead {
 		delete(s.strays, a.pid)
 		s.exited(a, status)
+	}
+}
+
+// appRuns takes that the app's own program has been executed.
+func (s *supervisor) appRuns(a *app, terminal *os.File) {
+	a.ran = true
+	a.tell(nil)
+	s.awaitApp(a)
+	if terminal != nil {
+		s.openTerminal(terminal)
 	}
 }
 

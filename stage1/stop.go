@@ -38,6 +38,7 @@ func (s *supervisor) stopLevel(level []*app) bool {
 	running := false
 	for _, a := range level {
 		if a.pid == 0 {
+			running = running || s.cleansUp(a)
 			continue
 		}
 		running = true
@@ -46,7 +47,7 @@ func (s *supervisor) stopLevel(level []*app) bool {
 	return running
 }
 
-// askToStop sends the app its stop signal, once, and sets the time that it has left.
+// askToStop sends the app its stop signal, once, and sets the time that it has left. (A post-stop hook has a time from its beginning.)
 func (s *supervisor) askToStop(a *app) {
 	if a.deadline.IsZero() {
 		a.deadline = time.Now().Add(time.Duration(a.StopTimeout) * time.Second)
@@ -66,7 +67,7 @@ func (s *supervisor) signalApp(a *app, sig unix.Signal) {
 
 // killAll ends every process of the pod at once, by way of the reaper.
 func (s *supervisor) killAll() {
-	s.ending = true
+	s.ending, s.killing = true, true
 	s.refuseWaiting()
 	if s.launcherPID > 0 {
 		_ = unix.Kill(s.launcherPID, unix.SIGKILL) // our child, and not reaped yet

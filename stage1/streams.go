@@ -34,7 +34,7 @@ type appStreams struct{ stdin, stdout, stderr int }
 func (s *streams) open(pod *pods.Pod, m *pods.Manifest, app *pods.App, foreground, single bool) (appStreams, error) {
 	var a appStreams
 	if app.Stdin == pods.StreamTTY {
-		return appStreams{-1, -1, -1}, nil // its terminal comes from the launcher
+		return s.besideTerminal(pod, app)
 	}
 	direct := foreground && single
 	a.stdin = -1
@@ -80,6 +80,17 @@ func (s *streams) open(pod *pods.Pod, m *pods.Manifest, app *pods.App, foregroun
 		}
 	}
 	return a, nil
+}
+
+// besideTerminal is for an app whose terminal comes from the launcher: only its hooks write to the log.
+func (s *streams) besideTerminal(pod *pods.Pod, app *pods.App) (appStreams, error) {
+	if app.PreStart == nil && app.PostStop == nil {
+		return appStreams{-1, -1, -1}, nil
+	}
+	log := newLogFile(pod, app.Name)
+	s.logs = append(s.logs, log)
+	n, err := s.pipe([]lineWriter{log.stream("stdout")})
+	return appStreams{-1, n, n}, err
 }
 
 // inherit gives app the caller's f, or what through makes in its place.

@@ -165,10 +165,8 @@ func (a *App) check() error {
 			return fmt.Errorf("environment %q", e.Name)
 		}
 	}
-	for _, h := range a.EventHandlers {
-		if (h.Name != "pre-start" && h.Name != "post-stop") || len(h.Exec) == 0 || !path.IsAbs(h.Exec[0]) {
-			return fmt.Errorf("event handler %q: %q", h.Name, h.Exec)
-		}
+	if err := checkHandlers(a.EventHandlers); err != nil {
+		return err
 	}
 	for _, p := range a.MountPoints {
 		if !isName(p.Name) || !isCleanPath(p.Path) || p.Path == "/" {
@@ -181,6 +179,18 @@ func (a *App) check() error {
 		}
 	}
 	return a.checkPorts()
+}
+
+// checkHandlers: each name once (spec, aci.md, "eventHandlers").
+func checkHandlers(handlers []EventHandler) error {
+	seen := map[string]bool{}
+	for _, h := range handlers {
+		if (h.Name != PreStart && h.Name != PostStop) || seen[h.Name] || len(h.Exec) == 0 || !path.IsAbs(h.Exec[0]) {
+			return fmt.Errorf("event handler %q: %q", h.Name, h.Exec)
+		}
+		seen[h.Name] = true
+	}
+	return nil
 }
 
 func (a *App) checkPorts() error {

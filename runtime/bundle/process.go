@@ -25,12 +25,16 @@ func args(in Input) ([]string, error) {
 	if len(all) == 0 || all[0] == "" {
 		return nil, fmt.Errorf("%w: say --exec=PROGRAM after the image, or -- PROGRAM ARG", ErrNoProgram)
 	}
-	for _, a := range all {
+	return all, checkArgs(all)
+}
+
+func checkArgs(args []string) error {
+	for _, a := range args {
 		if strings.ContainsRune(a, 0) {
-			return nil, fmt.Errorf("argument %q holds a NUL byte", clip(a))
+			return fmt.Errorf("argument %q holds a NUL byte", clip(a))
 		}
 	}
-	return all, nil
+	return nil
 }
 
 // workingDir is absolute and clean. libcontainer refuses one that leads out of the root.

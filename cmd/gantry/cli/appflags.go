@@ -97,6 +97,7 @@ func (o *appOptions) addLifeFlags(fs *pflag.FlagSet) {
 	oneVar(fs, &a.Stdout, "stdout", "MODE", "inherit, log or null", parseStream(pods.StreamInherit, pods.StreamLog, pods.StreamNull))
 	oneVar(fs, &a.Stderr, "stderr", "MODE", "inherit, log or null", parseStream(pods.StreamInherit, pods.StreamLog, pods.StreamNull))
 	oneVar(fs, &a.Restart, "restart", "POLICY", "start the app again, in its pod, when it has ended: no, on-failure[:N] or always", parseRestart)
+	oneVar(fs, &a.Hooks.Image, "hooks", "run|skip", "the hooks of an appc image, which run as root (default run; to be said with a --user who is not)", parseHooksFlag)
 	notYetVar(fs, "signature", "signature of the image")
 }
 
@@ -123,6 +124,13 @@ func parseRestart(s string) (string, error) {
 	}
 	_, err := pods.ParseRestart(s)
 	return s, err
+}
+
+func parseHooksFlag(s string) (string, error) {
+	if s != runtime.HooksRun && s != runtime.HooksSkip {
+		return "", fmt.Errorf("%q: want run or skip", s)
+	}
+	return s, nil
 }
 
 func parseReady(s string) (string, error) {

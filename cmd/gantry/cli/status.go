@@ -146,6 +146,9 @@ func printStatus(w io.Writer, s *runtime.Status) {
 		if a.Dropped != nil {
 			line("dropped-"+a.Name, droppedText(a.Dropped))
 		}
+		if a.PostStop != nil {
+			line("post-stop-"+a.Name, strconv.Itoa(a.PostStop.Code))
+		}
 	}
 	line("reason", s.Reason)
 	line("left", strings.Join(s.Left, ","))
