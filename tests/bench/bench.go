@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/gantryrun/gantry/tests/testimages"
 )
@@ -17,11 +18,12 @@ import (
 type bench struct {
 	settings
 	registry *testimages.Registry
-	crunBox  *thread // where crun, and podman because of it, are started from
+	crunBox  *thread          // where crun, and podman because of it, are started from
+	peaks    map[string]int64 // kB of memory, by contender, the largest of all rounds
 }
 
 func (b *bench) prepare(ctx context.Context) error {
-	for _, d := range []string{"gantry", "empty", "podman", "podman-run", "bundle", "disk"} {
+	for _, d := range []string{"gantry", "empty", "podman", "podman-run", "bundle", "bundle-sleep", "disk"} {
 		if err := os.Mkdir(filepath.Join(b.work, d), 0o755); err != nil {
 			return err
 		}
@@ -31,8 +33,8 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := b.makeBundle(); err != nil {
-		return fmt.Errorf("make bundle for runc: %w", err)
+	if err := errors.Join(b.makeBundle("bundle", "/bin/true"), b.makeBundle("bundle-sleep", "/bin/sleep", "1000")); err != nil {
+		return fmt.Errorf("make bundles for runc: %w", err)
 	}
 	if b.crunBox, err = newThread(withoutUnified); err != nil {
 		return fmt.Errorf("make mount namespace for crun: %w", err)
@@ -64,16 +66,25 @@ func (b *bench) podman(ctx context.Context, args ...string) error {
 
 // command runs a program; its output is part of the error only.
 func command(ctx context.Context, args ...string) error {
-	_, err := output(ctx, args...)
+	_, _, err := output(ctx, args...)
 	return err
 }
 
-func output(ctx context.Context, args ...string) (string, error) {
+// peak is command, and remembers for who how much memory the program had, or the largest of those it waited for.
+func (b *bench) peak(ctx context.Context, who string, args ...string) error {
+	_, usage, err := output(ctx, args...)
+	if err == nil && b.peaks != nil {
+		b.peaks[who] = max(b.peaks[who], usage.Maxrss)
+	}
+	return err
+}
+
+func output(ctx context.Context, args ...string) (string, *syscall.Rusage, error) {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	// Files, not pipes: a program that leaves a child behind (conmon) would keep a pipe open.
 	out, err := os.CreateTemp("", "bench-out-")
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer out.Close()
 	defer os.Remove(out.Name())
@@ -81,7 +92,7 @@ func output(ctx context.Context, args ...string) (string, error) {
 	err = cmd.Run()
 	data, readErr := os.ReadFile(out.Name())
 	if err != nil {
-		return "", fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), errors.Join(err, readErr), bytes.TrimSpace(data))
+		return "", nil, fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), errors.Join(err, readErr), bytes.TrimSpace(data))
 	}
-	return strings.TrimSpace(string(data)), readErr
+	return strings.TrimSpace(string(data)), cmd.ProcessState.SysUsage().(*syscall.Rusage), readErr
 }

@@ -12,110 +12,99 @@ type contender struct {
 	name   string
 	before func(ctx context.Context) error // not timed; may be nil
 	run    func(ctx context.Context) error
-	after  func(ctx context.Context) error // not timed; may be nil
+	then   []func(ctx context.Context) error // further steps, each timed for itself
+	after  func(ctx context.Context) error   // not timed; may be nil
 }
 
-// testCase is one row of the table.
+// testCase gives rows of the table.
 type testCase struct {
 	name    string
 	share   int // of the processors: small where the kernel's own threads, which write to the disk, do much of the work
-	measure func(ctx context.Context, b *bench) (row, error)
+	measure func(ctx context.Context, b *bench) ([]row, error)
 }
+
+const (
+	busy = 262144
+	disk = 8192
+)
 
 var cases = []testCase{
-	{"run, no network", 262144, func(ctx context.Context, b *bench) (row, error) {
-		return b.interleave(ctx, row{
-			name: "run --net=none busybox true, warm, to exit", unit: "ms", target: 1.25, against: "runc",
-		}, b.rounds, b.gantryRun("none"), b.bundle("runc"), b.bundle("crun"), b.podmanRun("none"))
-	}},
-	{"run, default network", 262144, func(ctx context.Context, b *bench) (row, error) {
-		return b.interleave(ctx, row{
-			name: "run on the default network, to exit", unit: "ms", target: 0.25, against: "podman",
-		}, b.rounds, b.gantryRun("default"), b.podmanRun("bridge"))
-	}},
-	{"pod of two apps", 262144, func(ctx context.Context, b *bench) (row, error) {
-		return b.interleave(ctx, row{
-			name: "pod of two apps on the default network, to started", unit: "ms", target: 0.25, against: "podman, 4 commands",
-		}, b.rounds, b.gantryPod(), b.podmanPod())
-	}},
-	{"fetch", 8192, func(ctx context.Context, b *bench) (row, error) {
-		size, err := b.largeSize()
-		if err != nil {
-			return row{}, err
-		}
-		return b.interleave(ctx, row{
-			name: "fetch of " + size + ", loopback registry", unit: "s", target: 0.4, against: "podman",
-		}, max(3, b.rounds/5), b.gantryFetch(), b.podmanFetch(), b.floorFetch())
-	}},
-	{"memory", 8192, func(ctx context.Context, b *bench) (row, error) { return b.memory(ctx) }},
+	{"run", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.runs(ctx) }},
+	{"pod of two apps", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.twoApps(ctx) }},
+	{"enter", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.enter(ctx) }},
+	{"burst", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.burst(ctx) }},
+	{"exited", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.exited(ctx) }},
+	{"memory", disk, func(ctx context.Context, b *bench) ([]row, error) { return b.memory(ctx) }},
+	{"throughput", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.throughput(ctx) }},
+	{"fetch, 1 MB", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.fetchSmall(ctx) }},
+	{"fetch, files", disk, func(ctx context.Context, b *bench) ([]row, error) { return b.fetchFiles(ctx) }},
+	{"fetch, gzip", disk, func(ctx context.Context, b *bench) ([]row, error) { return b.fetchLarge(ctx, "gzip") }},
+	{"fetch, zstd", disk, func(ctx context.Context, b *bench) ([]row, error) { return b.fetchLarge(ctx, "zstd") }},
 }
 
-// row is a case with its results.
-type row struct {
-	name    string
-	unit    string  // "ms", "s" or "kB"
-	target  float64 // largest ratio of gantry to against, or, without against, the largest value
-	against string
-	rounds  int
-	lines   []line
+// timings are what a loop took: seconds, by contender, step and round.
+type timings struct {
+	rounds int
+	names  []string
+	took   [][][]float64
 }
 
-type line struct {
-	who   string
-	value float64 // median
-}
-
-func (r row) format(v float64) string {
-	switch r.unit {
-	case "s":
-		return fmt.Sprintf("%.2f s", v)
-	case "kB":
-		return fmt.Sprintf("%.0f kB", v)
-	default:
-		return fmt.Sprintf("%.1f ms", v)
+// loop runs one of each contender per round, after as many rounds as warm says, which do not count.
+func loop(ctx context.Context, warm, rounds int, contenders ...contender) (timings, error) {
+	t := timings{rounds: rounds}
+	for _, c := range contenders {
+		t.names = append(t.names, c.name)
+		t.took = append(t.took, make([][]float64, 1+len(c.then)))
 	}
-}
-
-// interleave runs one of each contender per round, after a round that does not count.
-func (b *bench) interleave(ctx context.Context, r row, rounds int, contenders ...contender) (row, error) {
-	took := make([][]float64, len(contenders))
-	for round := range rounds + 1 {
+	for round := range warm + rounds {
 		for i, c := range contenders {
-			d, err := c.time(ctx)
+			took, err := c.time(ctx)
 			if err != nil {
-				return r, fmt.Errorf("%s: %w", c.name, err)
+				return t, fmt.Errorf("%s: %w", c.name, err)
 			}
-			if round > 0 {
-				took[i] = append(took[i], d.Seconds())
+			for step, d := range took {
+				if round >= warm {
+					t.took[i][step] = append(t.took[i][step], d.Seconds())
+				}
 			}
 		}
 	}
-	scale := 1.0
-	if r.unit == "ms" {
-		scale = 1000
-	}
-	for i, c := range contenders {
-		r.lines = append(r.lines, line{c.name, scale * median(took[i])})
-	}
-	r.rounds = rounds
-	return r, nil
+	return t, nil
 }
 
-func (c contender) time(ctx context.Context) (time.Duration, error) {
+func (c contender) time(ctx context.Context) ([]time.Duration, error) {
 	if c.before != nil {
 		if err := c.before(ctx); err != nil {
-			return 0, err
+			return nil, err
 		}
 	}
-	start := time.Now()
-	if err := c.run(ctx); err != nil {
-		return 0, err
+	var took []time.Duration
+	for _, step := range append([]func(context.Context) error{c.run}, c.then...) {
+		start := time.Now()
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+		took = append(took, time.Since(start))
 	}
-	took := time.Since(start)
 	if c.after != nil {
 		return took, c.after(ctx)
 	}
 	return took, nil
+}
+
+// into gives r the medians of a step, of the contenders that have it, or of those that are named; the first is gantry's.
+func (t timings) into(r row, step int, names ...string) row {
+	scale := 1.0
+	if r.unit == "ms" {
+		scale = 1000
+	}
+	for i, name := range t.names {
+		if step < len(t.took[i]) && (names == nil || slices.Contains(names, name)) {
+			r.lines = append(r.lines, line{name, scale * median(t.took[i][step])})
+		}
+	}
+	r.rounds = t.rounds
+	return r
 }
 
 func median(v []float64) float64 {

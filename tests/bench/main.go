@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -97,16 +98,21 @@ func measure(ctx context.Context, s settings) error {
 		}
 		fmt.Fprintf(os.Stderr, "bench: %s\n", c.name)
 		setShare(c.share)
-		r, err := c.measure(ctx, b)
+		start := time.Now()
+		found, err := c.measure(ctx, b)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
-		for _, line := range r.lines {
-			fmt.Fprintf(os.Stderr, "bench:   %-28s %s\n", line.who, r.format(line.value))
+		for _, r := range found {
+			fmt.Fprintf(os.Stderr, "bench:  %s\n", r.name)
+			for i, line := range r.lines {
+				fmt.Fprintf(os.Stderr, "bench:    %-40s %-12s %s\n", line.who, r.format(line.value), r.targets(i))
+			}
 		}
-		rows = append(rows, r)
+		fmt.Fprintf(os.Stderr, "bench:  (%.0f s)\n", time.Since(start).Seconds())
+		rows = append(rows, found...)
 	}
-	return os.WriteFile(s.out, []byte(report(rows, s)), 0o644)
+	return os.WriteFile(s.out, []byte(report(rows)), 0o644)
 }
 
 // setShare sets the box's weight beside the rest of the machine. A v1 cpu cgroup gets what its shares say; where

@@ -1,93 +1,154 @@
 package main
 
 import (
-	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
-// memory starts many pods of one app each and adds up what stays resident beside the apps, per pod.
-func (b *bench) memory(ctx context.Context) (row, error) {
-	r := row{
-		name: fmt.Sprintf("resident PSS per running pod beside its app, %d pods", b.pods), unit: "kB", target: 1500, rounds: 1,
+const idle = 5 * time.Second // how long wake-ups are counted
+
+// memory starts many pods of one app each and adds up what stays resident beside the apps, per pod, and how often it wakes up.
+func (b *bench) memory(ctx context.Context) ([]row, error) {
+	size := row{
+		name: fmt.Sprintf("resident PSS per running pod beside its app, %d pods", b.pods), unit: "kB", limits: []limit{atMost(1200)}, rounds: 1,
 	}
-	for i := range b.pods {
-		if err := b.gantry(ctx, "run", "--net=none", "--detach", fmt.Sprintf("--pod-name=memory-%d", i), b.image("busybox"), "--", "sleep", "1000"); err != nil {
-			return r, err
+	wakes := row{name: fmt.Sprintf("wake-ups per second of an idle pod, beside its app, %.0f s", idle.Seconds()), unit: "1/s", limits: []limit{atMost(0)}, rounds: 1}
+	measure := func(who string, programs ...string) error {
+		kB, n, err := resident(ctx, programs...)
+		if err != nil {
+			return err
 		}
+		size.lines = append(size.lines, line{who, float64(kB) / float64(b.pods)})
+		wakes.lines = append(wakes.lines, line{who, float64(n) / float64(b.pods) / idle.Seconds()})
+		return nil
 	}
-	stage1, err := pss("gantry-stage1")
-	if err != nil {
-		return r, err
+	g := b.gantryBurst("none")
+	if err := g.run(ctx); err != nil {
+		return nil, err
+	}
+	if err := measure("gantry (supervisor and reaper)", "gantry-stage1", "gantry-init"); err != nil {
+		return nil, err
 	}
 	reaper, err := pss("gantry-init")
 	if err != nil {
-		return r, err
+		return nil, err
 	}
-	r.lines = append(r.lines, line{"gantry (supervisor and reaper)", float64(stage1+reaper) / float64(b.pods)},
-		line{"of it gantry-init", float64(reaper) / float64(b.pods)})
-	for i := range b.pods {
-		if err := b.gantry(ctx, "stop", "--force", fmt.Sprintf("memory-%d", i)); err != nil {
-			return r, err
-		}
+	size.lines = append(size.lines, line{"of it gantry-init", float64(reaper) / float64(b.pods)})
+	p := b.podmanBurst("none")
+	if err := errors.Join(g.after(ctx), p.run(ctx)); err != nil {
+		return nil, err
 	}
-	if err := b.gantry(ctx, "gc", "--grace-period=0s"); err != nil {
-		return r, err
+	if err := measure("podman's conmon, per container", "conmon"); err != nil {
+		return nil, err
 	}
-	for range b.pods {
-		if err := b.podman(ctx, "run", "-d", "--network=none", b.image("busybox"), "sleep", "1000"); err != nil {
-			return r, err
-		}
-	}
-	conmon, err := pss("conmon")
-	if err != nil {
-		return r, err
-	}
-	r.lines = append(r.lines, line{"podman's conmon, per container", float64(conmon) / float64(b.pods)})
-	return r, b.podman(ctx, "rm", "-f", "-a", "-t", "0")
+	return []row{size, wakes}, p.after(ctx)
 }
 
-// pss adds up, in kB, the proportional set size of all processes of a program.
-func pss(program string) (int, error) {
-	dirs, err := filepath.Glob("/proc/[0-9]*")
+// resident gives the memory of all processes of the programs, and how often they woke up while nothing was asked of them.
+func resident(ctx context.Context, programs ...string) (kB, wakes int, err error) {
+	time.Sleep(time.Second) // what the start set in motion comes to rest
+	before, err := switches(programs)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	total, found := 0, false
-	for _, dir := range dirs {
-		exe, err := os.Readlink(filepath.Join(dir, "exe"))
-		if err != nil || strings.TrimSuffix(filepath.Base(exe), " (deleted)") != program {
-			continue
-		}
-		n, err := pssOf(filepath.Join(dir, "smaps_rollup"))
+	time.Sleep(idle)
+	after, err := switches(programs)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, program := range programs {
+		n, err := pss(program)
 		if err != nil {
-			continue // it ended
+			return 0, 0, err
 		}
-		total, found = total+n, true
+		kB += n
 	}
-	if !found {
-		return 0, fmt.Errorf("no process of %s", program)
+	return kB, after - before, ctx.Err()
+}
+
+// switches adds up how often the threads of all processes of the programs went to sleep, or were put aside.
+func switches(programs []string) (int, error) {
+	total := 0
+	for _, program := range programs {
+		dirs, err := processes(program)
+		if err != nil {
+			return 0, err
+		}
+		for _, dir := range dirs {
+			files, err := filepath.Glob(filepath.Join(dir, "task/*/status"))
+			if err != nil {
+				return 0, err
+			}
+			for _, file := range files {
+				n, err := sumOf(file, "voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:")
+				if err != nil {
+					return 0, err
+				}
+				total += n
+			}
+		}
 	}
 	return total, nil
 }
 
-func pssOf(file string) (int, error) {
-	f, err := os.Open(file)
+// processes are the directories in /proc of a program's processes.
+func processes(program string) ([]string, error) {
+	all, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(dir string) bool {
+		exe, err := os.Readlink(filepath.Join(dir, "exe"))
+		return err != nil || strings.TrimSuffix(filepath.Base(exe), " (deleted)") != program
+	})
+	if len(all) == 0 {
+		return nil, fmt.Errorf("no process of %s", program)
+	}
+	return all, nil
+}
+
+// pss adds up, in kB, the proportional set size of all processes of a program.
+func pss(program string) (int, error) {
+	dirs, err := processes(program)
+	total := 0
+	for _, dir := range dirs {
+		n, err := sumOf(filepath.Join(dir, "smaps_rollup"), "Pss:")
+		if err != nil {
+			return 0, err
+		}
+		total += n
+	}
+	return total, err
+}
+
+// sumOf adds up the numbers of the lines that begin with one of the keys; each has to be there.
+func sumOf(file string, keys ...string) (int, error) {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if words := strings.Fields(s.Text()); len(words) == 3 && words[0] == "Pss:" {
-			return strconv.Atoi(words[1])
+	total, found := 0, 0
+	for l := range strings.Lines(string(text)) {
+		if words := strings.Fields(l); len(words) > 1 && slices.Contains(keys, words[0]) {
+			n, err := strconv.Atoi(words[1])
+			if err != nil {
+				return 0, fmt.Errorf("read %s: %w", file, err)
+			}
+			total, found = total+n, found+1
 		}
 	}
-	return 0, fmt.Errorf("no Pss in %s", file)
+	if found != len(keys) {
+		return 0, fmt.Errorf("no %s in %s", strings.Join(keys, ", "), file)
+	}
+	return total, nil
 }
 
 // discard reads r to its end, closes it and says how much it was.

@@ -2,33 +2,89 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
+	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 
-	"github.com/moby/profiles/seccomp"
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
-
-	"github.com/gantryrun/gantry/tests/ociimage"
 )
 
-func (b *bench) gantryRun(net string) contender {
+// runs measures one app that ends at once, without network, with the default one, and with a published port, in one loop.
+func (b *bench) runs(ctx context.Context) ([]row, error) {
+	t, err := loop(ctx, 1, b.rounds,
+		b.gantryRun("gantry", "--net=none"), b.bundle("runc"), b.bundle("crun"), b.podmanRun("podman", "--network=none"),
+		b.gantryRun("gantry, network"), b.gantryRun("gantry, port", "--port=18080:80/tcp"),
+		b.podmanRun("podman, network"), b.podmanRun("podman, port", "--publish=18081:80"))
+	if err != nil {
+		return nil, err
+	}
+	none := t.into(row{
+		name: "run --net=none busybox true, warm, to exit", unit: "ms", limits: []limit{ratio("runc", 0.8), ratio("crun", 1)},
+	}, 0, "gantry", "runc", "crun", "podman")
+	network := t.into(row{
+		name: "run on the default network, to exit", unit: "ms", limits: []limit{ratio("podman, network", 0.25)},
+	}, 0, "gantry, network", "podman, network")
+	port := t.into(row{name: "run with a published port, to exit", unit: "ms"}, 0, "gantry, port", "podman, port")
+	of := func(r row, i int) float64 { return r.lines[i].value }
+	return []row{
+		none, network, port,
+		{name: "what the default network adds to run --net=none", unit: "ms", rounds: b.rounds, limits: []limit{atMost(15)}, lines: []line{
+			{"gantry", of(network, 0) - of(none, 0)}, {"podman", of(network, 1) - of(none, 3)},
+		}},
+		{name: "what it adds with one published port", unit: "ms", rounds: b.rounds, limits: []limit{atMost(20)}, lines: []line{
+			{"gantry", of(port, 0) - of(none, 0)}, {"podman", of(port, 1) - of(none, 3)},
+		}},
+	}, nil
+}
+
+func (b *bench) twoApps(ctx context.Context) ([]row, error) {
+	t, err := loop(ctx, 1, b.rounds, b.gantryPod(), b.podmanPod())
+	return []row{t.into(row{
+		name: "pod of two apps on the default network, to started", unit: "ms", limits: []limit{ratio("podman, 4 commands", 0.25)},
+	}, 0)}, err
+}
+
+// enter measures a command in a pod, or container, that runs already.
+func (b *bench) enter(ctx context.Context) ([]row, error) {
+	sleep := []string{"sleep", "1000"}
+	crun := func(args ...string) error {
+		return b.crunBox.do(func() error {
+			return command(ctx, append([]string{"crun", "--root", filepath.Join(b.work, "crun-state")}, args...)...)
+		})
+	}
+	if err := errors.Join(
+		b.gantry(ctx, append([]string{"run", "--net=none", "--detach", "--pod-name=enter", b.image("busybox"), "--"}, sleep...)...),
+		b.podman(ctx, append([]string{"run", "-d", "--network=none", "--name=enter", b.image("busybox")}, sleep...)...),
+		crun("run", "-d", "--bundle", filepath.Join(b.work, "bundle-sleep"), "enter"),
+	); err != nil {
+		return nil, err
+	}
+	t, err := loop(ctx, 1, b.rounds,
+		contender{name: "gantry", run: func(ctx context.Context) error { return b.gantry(ctx, "enter", "enter", "true") }},
+		contender{name: "podman exec", run: func(ctx context.Context) error { return b.podman(ctx, "exec", "enter", "true") }},
+		contender{name: "crun exec", run: func(context.Context) error { return crun("exec", "enter", "true") }})
+	err = errors.Join(err,
+		b.gantry(ctx, "stop", "--force", "enter"), b.gantry(ctx, "gc", "--grace-period=0s"),
+		b.podman(ctx, "rm", "-f", "-t", "0", "enter"), crun("delete", "-f", "enter"))
+	return []row{t.into(row{name: "enter: true in a running pod", unit: "ms", limits: []limit{ratio("podman exec", 0.3)}}, 0)}, err
+}
+
+// gantryRun runs busybox's true, with flags of a pod.
+func (b *bench) gantryRun(name string, flags ...string) contender {
 	return contender{
-		name: "gantry",
+		name: name,
 		run: func(ctx context.Context) error {
-			return b.gantry(ctx, "run", "--net="+net, b.image("busybox"), "--", "true")
+			return b.gantry(ctx, slices.Concat([]string{"run"}, flags, []string{b.image("busybox"), "--", "true"})...)
 		},
 		after: func(ctx context.Context) error { return b.gantry(ctx, "gc", "--grace-period=0s") },
 	}
 }
 
-func (b *bench) podmanRun(net string) contender {
-	return contender{name: "podman", run: func(ctx context.Context) error {
-		return b.podman(ctx, "run", "--rm", "--network="+net, b.image("busybox"), "true")
+func (b *bench) podmanRun(name string, flags ...string) contender {
+	return contender{name: name, run: func(ctx context.Context) error {
+		return b.podman(ctx, slices.Concat([]string{"run", "--rm"}, flags, []string{b.image("busybox"), "true"})...)
 	}}
 }
 
@@ -77,49 +133,6 @@ func (b *bench) bundle(runtime string) contender {
 		run = func(ctx context.Context) error { return b.crunBox.do(func() error { return command(ctx, args...) }) }
 	}
 	return contender{name: runtime, run: run}
-}
-
-// makeBundle unpacks busybox and writes runc's own default configuration, with the command, and with the seccomp
-// profile that gantry and podman use.
-func (b *bench) makeBundle() error {
-	dir := filepath.Join(b.work, "bundle")
-	entries, err := ociimage.BusyboxEntries()
-	if err != nil {
-		return err
-	}
-	data, err := ociimage.Tar(entries...)
-	if err != nil {
-		return err
-	}
-	tar := filepath.Join(b.work, "busybox.tar")
-	if err := os.WriteFile(tar, data, 0o644); err != nil {
-		return err
-	}
-	root := filepath.Join(dir, "rootfs")
-	if err := os.Mkdir(root, 0o755); err != nil {
-		return err
-	}
-	for _, args := range [][]string{{"tar", "-x", "-C", root, "-f", tar}, {"runc", "spec", "-b", dir}} {
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w\n%s", args[0], err, out)
-		}
-	}
-	file := filepath.Join(dir, "config.json")
-	if data, err = os.ReadFile(file); err != nil {
-		return err
-	}
-	var spec specs.Spec
-	if err := json.Unmarshal(data, &spec); err != nil {
-		return err
-	}
-	spec.Process.Args, spec.Process.Terminal = []string{"/bin/true"}, false
-	if spec.Linux.Seccomp, err = seccomp.GetDefaultProfile(&spec); err != nil {
-		return err
-	}
-	if data, err = json.Marshal(spec); err != nil {
-		return err
-	}
-	return os.WriteFile(file, data, 0o644)
 }
 
 // thread is an OS thread with a mount namespace of its own, from which programs can be started.

@@ -10,6 +10,7 @@ type recipe struct {
 	Minbase  bool       // the first layer is Debian's minbase; else it is busybox
 	Packages [][]string // each set is installed on minbase and becomes a layer
 	Files    map[string]string
+	Many     int `json:",omitempty"` // files of 2 KB, beside Files
 	Config   v1.Config
 }
 
@@ -74,13 +75,16 @@ var recipes = []recipe{
 			ExposedPorts: map[string]struct{}{"5432/tcp": {}},
 		},
 	},
-	{
-		// Ten layers: what a fetch is measured with. Nobody runs it.
-		Name: "large", Minbase: true,
-		Packages: [][]string{
-			{"nginx-light"}, {"redis-server"}, {"python3"}, {"postgresql"}, {"git"}, {"ruby"}, {"gawk"}, {"default-jre-headless"},
-		},
-		Files:  map[string]string{"etc/large": "ten layers\n"},
-		Config: v1.Config{Env: []string{path}, Cmd: []string{"bash"}},
-	},
+	// What follows is fetched, and nobody runs it: ten layers, nine of these and another tenth, and files without number.
+	{Name: "large", Minbase: true, Packages: largePackages, Files: map[string]string{"etc/large": "ten layers\n"}, Config: bash},
+	{Name: "large2", Minbase: true, Packages: largePackages, Files: map[string]string{"etc/large": "the second\n"}, Many: 4000, Config: bash},
+	{Name: "files1k", Files: map[string]string{"etc/files": "1k\n"}, Many: 1000, Config: bash},
+	{Name: "files8k", Files: map[string]string{"etc/files": "8k\n"}, Many: 8000, Config: bash},
+	{Name: "files25k", Files: map[string]string{"etc/files": "25k\n"}, Many: 25000, Config: bash},
+}
+
+var bash = v1.Config{Env: []string{path}, Cmd: []string{"bash"}}
+
+var largePackages = [][]string{
+	{"nginx-light"}, {"redis-server"}, {"python3"}, {"postgresql"}, {"git"}, {"ruby"}, {"gawk"}, {"default-jre-headless"},
 }
