@@ -14,9 +14,10 @@ type LaunchApp struct {
 	Config     string            `json:"config"` // path of config.json
 	Rootfs     string            `json:"rootfs"`
 	Hostname   string            `json:"hostname,omitempty"`
-	Cgroup     string            `json:"cgroup"`     // as libcontainer takes it: absolute, or relative to the launcher's own in each hierarchy
-	Namespaces map[string]string `json:"namespaces"` // "pid", "network", "ipc", "uts", "user" to a path; stage1's open descriptors
-	Files      map[string]string `json:"files"`      // bind mounts that stage1 adds: target in the app to source on the host
+	Cgroup     string            `json:"cgroup"`          // as libcontainer takes it: absolute, or relative to the launcher's own in each hierarchy
+	Namespaces map[string]string `json:"namespaces"`      // "pid", "network", "ipc", "uts", "user" to a path; stage1's open descriptors
+	Files      map[string]string `json:"files"`           // bind mounts that stage1 adds: target in the app to source on the host
+	Users      *UserRange        `json:"users,omitempty"` // of the user namespace, if there is one
 	Seccomp    *Seccomp          `json:"seccomp,omitempty"`
 	Sockets    []LaunchSocket    `json:"sockets,omitempty"` // become the app's descriptors from 3 on, as sd_listen_fds(3) wants them
 	// Descriptors of the launcher that become the app's 0, 1 and 2; negative is /dev/null.

@@ -51,8 +51,9 @@ type Manifest struct {
 	Ports       []Port            `json:"ports,omitempty"`
 	DNS         DNS               `json:"dns"`
 	Hosts       []HostsEntry      `json:"hosts,omitempty"`
-	IPC         string            `json:"ipc"` // "private" or "host"
-	PID         string            `json:"pid"` // "pod" (shared by its apps) or "host"
+	IPC         string            `json:"ipc"`             // "private" or "host"
+	PID         string            `json:"pid"`             // "pod" (shared by its apps) or "host"
+	Users       string            `json:"users,omitempty"` // UsersPrivate: a user namespace; empty: the host's users
 	Volumes     []Volume          `json:"volumes,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
@@ -66,6 +67,9 @@ const (
 	NetHost = "host" // the host's own namespace
 	NetCNI  = "cni"  // a namespace attached to Manifest.Networks
 )
+
+// UsersPrivate is what Manifest.Users says of a pod with a user namespace.
+const UsersPrivate = "private"
 
 // Network is one network that the pod is to be attached to.
 type Network struct {

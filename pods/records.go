@@ -13,7 +13,19 @@ type Run struct {
 	Cgroups   []string  `json:"cgroups"` // absolute directories below which every cgroup of the pod lies
 	RunDir    string    `json:"runDir"`  // /run/gantry/pods/<uuid>
 	Networks  []string  `json:"networks,omitempty"`
+	// Of a pod with a user namespace: the host's users that are its own, and where its root file systems are mounted.
+	Users   *UserRange `json:"users,omitempty"`
+	RootDir string     `json:"rootDir,omitempty"`
 }
+
+// UserRange is the users and groups of the host, from Base on, that are 0 to Size-1 in a user namespace.
+type UserRange struct {
+	Base uint32 `json:"base"`
+	Size uint32 `json:"size"`
+}
+
+// PrivateUsers is how many users and groups a user namespace has.
+const PrivateUsers = 1 << 16
 
 // Net is net.json: what the networks returned.
 type Net struct {

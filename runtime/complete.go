@@ -37,10 +37,26 @@ func (req *Request) complete() error {
 	if err := req.completeApps(); err != nil {
 		return err
 	}
+	if err := req.checkUsers(); err != nil {
+		return err
+	}
 	if err := req.checkVolumes(); err != nil {
 		return err
 	}
 	return req.resolvePorts()
+}
+
+// checkUsers refuses what the kernel would: a user namespace has no rights in the host's other namespaces, and cannot even show them.
+func (req *Request) checkUsers() error {
+	for _, shared := range []struct {
+		flag string
+		host bool
+	}{{"--net=host", req.Net.Mode == conf.HostNet}, {"--ipc=parent", req.HostIPC}, {"--pid=host", req.HostPID}} {
+		if req.Users && shared.host {
+			return fmt.Errorf("--private-users excludes %s: the pod's root would have no rights there", shared.flag)
+		}
+	}
+	return nil
 }
 
 func defaultHostname(uuid string) string { return "gantry-" + uuid }

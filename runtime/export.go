@@ -50,7 +50,11 @@ func Export(w io.Writer, pod *pods.Pod, app string) error {
 	if err := os.Remove(layer.Name()); err != nil {
 		return err
 	}
-	if err := changes.WriteLayer(layer, upper); err != nil {
+	var base uint32
+	if run, err := pod.Run(); err == nil && run.Users != nil {
+		base = run.Users.Base
+	}
+	if err := changes.WriteLayer(layer, upper, base); err != nil {
 		return fmt.Errorf("app %s: %w", chosen.Name, err)
 	}
 	return changes.Archive(w, layer, ocispec.Platform{OS: "linux", Architecture: goruntime.GOARCH}, map[string]string{

@@ -202,6 +202,9 @@ func (req *Request) manifest() *pods.Manifest {
 	if req.HostPID {
 		m.PID = "host"
 	}
+	if req.Users {
+		m.Users = pods.UsersPrivate
+	}
 	for _, p := range req.Ports {
 		port := pods.Port{Name: p.Name, Protocol: p.Protocol, HostPort: int(p.HostPort), PodPort: int(p.ContainerPort)}
 		if p.HostIP.IsValid() {
@@ -215,7 +218,7 @@ func (req *Request) manifest() *pods.Manifest {
 func (req *Request) pod(path string) bundle.Pod {
 	return bundle.Pod{
 		UUID: req.UUID, Path: path,
-		HostNet: req.Net.Mode == conf.HostNet, HostPID: req.HostPID, HostIPC: req.HostIPC,
+		HostNet: req.Net.Mode == conf.HostNet, HostPID: req.HostPID, HostIPC: req.HostIPC, Users: req.Users,
 		Env: req.Env, Volumes: req.Volumes, Mounts: req.Mounts, Insecure: req.Insecure,
 	}
 }

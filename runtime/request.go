@@ -28,6 +28,7 @@ type Request struct {
 	Hosts       []pods.HostsEntry
 	HostIPC     bool
 	HostPID     bool
+	Users       bool // a user namespace of its own
 	Env         bundle.Environment
 	Volumes     []bundle.Volume
 	Mounts      []bundle.Mount

@@ -18,8 +18,8 @@ import (
 //
 // The overlay is "volatile": without, its unmount at the end of every pod would sync the host's whole file system.
 // What fsync would promise inside a root file system that is thrown away with the pod is a volume's to promise.
-func mountRootfs(podDir string, app *pods.App) error {
-	dir := filepath.Join(podDir, pods.AppPath(app.Name, ""))
+func (s *supervisor) mountRootfs(app *pods.App) error {
+	dir := filepath.Join(s.opts.Path, pods.AppPath(app.Name, ""))
 	mode, err := rootMode(app.Rootfs.Lower[0])
 	if err != nil {
 		return err
@@ -32,10 +32,18 @@ func mountRootfs(podDir string, app *pods.App) error {
 			return err
 		}
 	}
-	if err := mountOverlay(app.Rootfs.Lower, dir); err != nil {
-		return fmt.Errorf("mount root file system of app %s: %w", app.Name, err)
+	if s.users != nil {
+		return s.mountMapped(app, dir)
 	}
-	return nil
+	return mountOverlay(app.Rootfs.Lower, dir, s.rootfs(app))
+}
+
+// rootfs is where the app's root file system is mounted.
+func (s *supervisor) rootfs(app *pods.App) string {
+	if s.users != nil {
+		return filepath.Join(rootDir(s.pod.UUID), app.Name)
+	}
+	return filepath.Join(s.opts.Path, pods.AppPath(app.Name, "rootfs"))
 }
 
 // rootMode is the mode of the image's own root: the overlay's upper directory decides what the app sees as /.
@@ -58,7 +66,8 @@ func makeDir(path string, mode fs.FileMode) error {
 	return os.Chmod(path, mode)
 }
 
-func mountOverlay(lower []string, dir string) error {
+// mountOverlay mounts on target an overlay of lower with the upper and work directories of dir.
+func mountOverlay(lower []string, dir, target string) error {
 	fsfd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("this kernel has no overlayfs: %w", err)
@@ -83,7 +92,7 @@ func mountOverlay(lower []string, dir string) error {
 		return explain(fsfd, err)
 	}
 	defer unix.Close(mnt)
-	return unix.MoveMount(mnt, "", unix.AT_FDCWD, filepath.Join(dir, "rootfs"), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	return unix.MoveMount(mnt, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 // setLower names the lower directories one by one (kernel 6.8), else all in one option, which the kernel bounds at 4 KB

@@ -26,6 +26,7 @@ var namespaces = []struct {
 	name, file string
 	flag       uintptr
 }{
+	{"user", "user", syscall.CLONE_NEWUSER},
 	{"pid", "pid", syscall.CLONE_NEWPID},
 	{"network", "net", syscall.CLONE_NEWNET},
 	{"ipc", "ipc", syscall.CLONE_NEWIPC},
@@ -41,13 +42,15 @@ func wanted(m *pods.Manifest, name string) bool {
 		return m.IPC != "host"
 	case "pid":
 		return m.PID != "host"
+	case "user":
+		return m.Users == pods.UsersPrivate
 	}
 	return true
 }
 
 // startReaper makes the pod's namespaces by starting gantry-init in them. It returns when the namespaces can be
 // joined and the host name is set.
-func startReaper(m *pods.Manifest, program string) (*reaper, error) {
+func startReaper(m *pods.Manifest, users *pods.UserRange, program string) (*reaper, error) {
 	self, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
 		return nil, fmt.Errorf("open pidfd of the supervisor: %w", err)
@@ -65,7 +68,7 @@ func startReaper(m *pods.Manifest, program string) (*reaper, error) {
 	}
 	defer null.Close()
 	r := &reaper{ns: map[string]*os.File{}}
-	if err := r.start(m, program, []*os.File{null, null, null, supervisor, readyW}); err != nil {
+	if err := r.start(m, users, program, []*os.File{null, null, null, supervisor, readyW}); err != nil {
 		return nil, errors.Join(err, readyW.Close())
 	}
 	err = errors.Join(r.openNamespaces(m), readyW.Close())
@@ -97,16 +100,20 @@ func awaitReady(f *os.File) error {
 	return nil
 }
 
-func (r *reaper) start(m *pods.Manifest, program string, files []*os.File) error {
-	var flags uintptr
+func (r *reaper) start(m *pods.Manifest, users *pods.UserRange, program string, files []*os.File) error {
+	pidfd := -1
+	sys := &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd}
 	for _, n := range namespaces {
 		if wanted(m, n.name) {
-			flags |= n.flag
+			sys.Cloneflags |= n.flag
 		}
 	}
-	pidfd := -1
 	argv := []string{"gantry-init", "reap", "--supervisor-fd=3", "--ready-fd=4", "--hostname=" + m.Hostname}
-	pid, err := spawn(program, argv, files, &syscall.SysProcAttr{Cloneflags: flags, Setsid: true, PidFD: &pidfd})
+	if users != nil {
+		mapUsers(sys, users)
+		argv = append(argv, "--become-root")
+	}
+	pid, err := spawn(program, argv, files, sys)
 	if err != nil {
 		return fmt.Errorf("start the pod's reaper: %w", err)
 	}
@@ -133,6 +140,10 @@ func (r *reaper) paths() map[string]string {
 	paths := map[string]string{}
 	for name, f := range r.ns {
 		paths[name] = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())
+	}
+	if paths["user"] != "" {
+		// libcontainer takes the number after /proc/ for a process in the namespace, whatever comes behind, and reads that one's mappings.
+		paths["user"] = fmt.Sprintf("/proc/%d/ns/user", r.pid)
 	}
 	return paths
 }

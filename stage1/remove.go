@@ -19,7 +19,7 @@ func (s *supervisor) removePod() error {
 		return fmt.Errorf("remove pod %s: %w", s.pod.UUID, err)
 	}
 	for a := range s.apps {
-		rootfs := filepath.Join(s.opts.Path, pods.AppPath(a.Name, "rootfs"))
+		rootfs := s.rootfs(a.App)
 		if err := unix.Unmount(rootfs, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 			return errors.Join(fmt.Errorf("unmount %s: %w", rootfs, err), gc.Release()) // EINVAL: it was not mounted
 		}

@@ -51,6 +51,7 @@ type supervisor struct {
 	reaper   *reaper
 	terminal *terminal // of the app, if it has one
 	control
+	users  *pods.UserRange // of the pod's user namespace; nil: it has none
 	net    *pods.Net
 	netDNS pods.DNS
 	levels [][]*app
@@ -181,16 +182,18 @@ func (s *supervisor) make(ctx context.Context) error {
 	if err := s.openStreams(); err != nil {
 		return err
 	}
+	if err := s.makeNamespaces(); err != nil {
+		return err
+	}
 	if err := s.mount(); err != nil {
 		return err
 	}
-	if err := s.makeNamespaces(ctx); err != nil {
+	if err := s.attach(ctx); err != nil {
 		return err
 	}
 	for a := range s.apps {
-		rootfs := filepath.Join(s.opts.Path, pods.AppPath(a.Name, "rootfs"))
 		var err error
-		if a.files, err = etcFiles(s.manifest, s.net, s.netDNS, s.runDir, rootfs); err != nil {
+		if a.files, err = etcFiles(s.manifest, s.net, s.netDNS, s.runDir, s.rootfs(a.App)); err != nil {
 			return err
 		}
 		if err := s.openNotify(a); err != nil {
@@ -213,7 +216,7 @@ func (s *supervisor) begin() error {
 	for _, n := range s.manifest.Networks {
 		run.Networks = append(run.Networks, n.Name)
 	}
-	if err := s.pod.WriteRun(run); err != nil {
+	if err := s.announceRun(run); err != nil {
 		return err
 	}
 	// Apps must outlive the launcher that starts them, as our children.
@@ -263,21 +266,21 @@ func (s *supervisor) openStreams() error {
 
 func (s *supervisor) mount() error {
 	for a := range s.apps {
-		if err := mountRootfs(s.opts.Path, a.App); err != nil {
-			return err
+		if err := s.mountRootfs(a.App); err != nil {
+			return fmt.Errorf("mount root file system of app %s: %w", a.Name, err)
 		}
 	}
 	return nil
 }
 
-func (s *supervisor) makeNamespaces(ctx context.Context) error {
+func (s *supervisor) makeNamespaces() error {
 	var err error
-	if s.reaper, err = startReaper(s.manifest, s.opts.Programs.Init); err != nil {
+	if s.reaper, err = startReaper(s.manifest, s.users, s.opts.Programs.Init); err != nil {
 		return err
 	}
 	// They stay open until the networks are detached.
 	s.undo.push("namespaces", func(context.Context) error { s.reaper.close(); return nil })
-	return s.attach(ctx)
+	return nil
 }
 
 // dismantle ends what may still live in the pod, and waits for it: nothing is undone under a living process.

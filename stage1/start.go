@@ -79,10 +79,11 @@ func (s *supervisor) request(apps []*app) *pods.Launch {
 		req.Apps = append(req.Apps, pods.LaunchApp{
 			Name:       a.Name,
 			Config:     filepath.Join(s.opts.Path, pods.AppPath(a.Name, config)),
-			Rootfs:     filepath.Join(s.opts.Path, pods.AppPath(a.Name, "rootfs")),
+			Rootfs:     s.rootfs(a.App),
 			Cgroup:     filepath.Join(s.cgroup.path, a.Name),
 			Namespaces: s.reaper.paths(),
 			Files:      a.files,
+			Users:      s.users,
 			Seccomp:    filter,
 			Sockets:    a.passed,
 			Stdin:      a.streams.stdin,

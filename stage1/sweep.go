@@ -43,6 +43,7 @@ func Sweep(ctx context.Context, dir *os.File, path string) error {
 	return errors.Join(
 		detachAll(ctx, pod),
 		removeCgroups(own),
+		removeUsers(pod.UUID, run.Users),
 		os.RemoveAll(filepath.Join(runRoot, pod.UUID)),
 	)
 }

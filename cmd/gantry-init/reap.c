@@ -67,6 +67,18 @@ static long disarm(void)
 	return SYS5(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
+/* become_root takes on user and group 0 of a user namespace, in place of those of the host, which it does not know. */
+static long become_root(void)
+{
+	long err;
+
+	if ((err = SYS2(__NR_setgroups, 0, NULL)) < 0)
+		return err;
+	if ((err = SYS3(__NR_setresgid, 0, 0, 0)) < 0)
+		return err;
+	return SYS3(__NR_setresuid, 0, 0, 0);
+}
+
 /* watch reaps until the supervisor is dead. */
 __attribute__((noreturn)) static void watch(void)
 {
@@ -92,9 +104,12 @@ void reap(char **argv)
 	long supervisor = -1, ready = -1, err;
 	u64 all = ~0ul, child = 1ul << (SIGCHLD - 1);
 	char *hostname = NULL, *value;
+	int become = 0;
 
 	for (; *argv; argv++) {
-		if ((value = after(*argv, "--supervisor-fd=")))
+		if ((value = after(*argv, "--become-root")))
+			become = 1;
+		else if ((value = after(*argv, "--supervisor-fd=")))
 			supervisor = number(value);
 		else if ((value = after(*argv, "--ready-fd=")))
 			ready = number(value);
@@ -111,6 +126,8 @@ void reap(char **argv)
 	SYS4(__NR_rt_sigprocmask, SIG_BLOCK, &all, NULL, sizeof(all));
 	SYS1(__NR_setsid, 0); /* the terminal's signals are for the supervisor; fails where a session was made already */
 	SYS1(__NR_chdir, "/");
+	if (become && (err = become_root()) < 0)
+		finish(ready, "become root of the user namespace", err);
 	if (hostname && (err = SYS2(__NR_sethostname, hostname, length(hostname))) < 0)
 		finish(ready, "set hostname", err);
 	if ((err = disarm()) < 0)

@@ -34,6 +34,9 @@ func Build(in Input) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkMapped(in); err != nil {
+		return nil, err
+	}
 	masked, readonly := protectedPaths(in)
 	caps := capabilities(in)
 	filter, err := newFilter(in, caps.Bounding)
@@ -78,6 +81,9 @@ func namespaces(p Pod) []specs.LinuxNamespace {
 	}
 	if !p.HostIPC {
 		kinds = append(kinds, specs.IPCNamespace)
+	}
+	if p.Users {
+		kinds = append(kinds, specs.UserNamespace)
 	}
 	list := make([]specs.LinuxNamespace, len(kinds))
 	for i, k := range kinds {

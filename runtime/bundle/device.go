@@ -38,6 +38,9 @@ func ParseDevice(s string) (Device, error) {
 
 func devices(in Input) []specs.LinuxDevice {
 	var out []specs.LinuxDevice
+	if in.Pod.Users {
+		return nil // they are mounts: see deviceMount
+	}
 	for _, d := range in.App.Devices {
 		mode, uid, gid := d.Mode, d.UID, d.GID
 		out = append(out, specs.LinuxDevice{Path: d.Target, Type: d.Type, Major: d.Major, Minor: d.Minor, FileMode: &mode, UID: &uid, GID: &gid})

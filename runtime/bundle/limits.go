@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/gantryrun/gantry/pods"
 )
 
 // DefaultPIDs keeps a fork bomb inside its app.
@@ -131,6 +133,9 @@ func sysctls(in Input) (map[string]string, error) {
 	out := map[string]string{}
 	if !in.Pod.HostNet {
 		out["net.ipv4.ping_group_range"] = "0 2147483647"
+		if in.Pod.Users {
+			out["net.ipv4.ping_group_range"] = fmt.Sprintf("0 %d", pods.PrivateUsers-1) // the groups that there are
+		}
 		out["net.ipv4.ip_unprivileged_port_start"] = "0"
 	}
 	for _, s := range in.App.Sysctls {

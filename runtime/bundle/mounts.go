@@ -49,10 +49,15 @@ func mounts(in Input) ([]specs.Mount, []Volume, error) {
 		if !ok {
 			return nil, nil, fmt.Errorf("mount at %s: there is no volume %q: say --volume=%s,kind=…", m.Target, m.Volume, m.Volume)
 		}
-		add(volumeMount(in.Pod.Path, v, m))
+		add(mapUsers(in.Pod, volumeMount(in.Pod.Path, v, m)))
 	}
 	for _, t := range in.App.Tmpfs {
 		add(tmpfsMount(t))
+	}
+	if in.Pod.Users {
+		for _, d := range in.App.Devices {
+			add(deviceMount(d))
+		}
 	}
 	implicit = slices.DeleteFunc(implicit, func(v Volume) bool {
 		i := at[v.From]
@@ -132,6 +137,23 @@ func volumeMount(podPath string, v Volume, m Mount) specs.Mount {
 		out.Options = append(out.Options, ro)
 	}
 	return out
+}
+
+// mapUsers has the files of a bind mount belong to the pod's users: what is 0's on the host is 0's in the pod.
+func mapUsers(p Pod, m specs.Mount) specs.Mount {
+	switch {
+	case !p.Users || m.Type != "bind":
+	case slices.Contains(m.Options, "rbind"):
+		m.Options = append(m.Options, "ridmap")
+	default:
+		m.Options = append(m.Options, "idmap")
+	}
+	return m
+}
+
+// deviceMount gives a device to an app with a user namespace, in which nobody may make one.
+func deviceMount(d Device) specs.Mount {
+	return specs.Mount{Destination: d.Target, Type: "bind", Source: d.Source, Options: []string{"bind", "nosuid", "noexec", "rprivate"}}
 }
 
 func tmpfsMount(t Tmpfs) specs.Mount {

@@ -46,6 +46,7 @@ type Pod struct {
 	HostNet bool
 	HostPID bool
 	HostIPC bool
+	Users   bool // a user namespace of its own
 	Env     Environment
 	Volumes []Volume
 	Mounts  []Mount // into every app

@@ -39,13 +39,15 @@ const (
 type writer struct {
 	tar   *tar.Writer
 	links map[inode]string // of files with several names: the one that was written
+	base  uint32           // of owners
 }
 
 type inode struct{ dev, ino uint64 }
 
 // WriteLayer writes the tree below upper to w, as an uncompressed tar. Sockets stay behind.
-func WriteLayer(w io.Writer, upper *os.Root) error {
-	l := &writer{tar: tar.NewWriter(w), links: map[inode]string{}}
+// Owners are base less than on the disk: that of the pod's user namespace, or 0.
+func WriteLayer(w io.Writer, upper *os.Root, base uint32) error {
+	l := &writer{tar: tar.NewWriter(w), links: map[inode]string{}, base: base}
 	if err := l.dir(upper, ""); err != nil {
 		return fmt.Errorf("write layer: %w", err)
 	}
@@ -99,8 +101,11 @@ func (l *writer) entry(dir *os.Root, self *os.File, prefix, name string) error {
 			return fmt.Errorf("overlayfs refers to the image by %s, which a layer cannot", a)
 		}
 	}
+	if st.Uid < l.base || st.Gid < l.base {
+		return fmt.Errorf("owner %d:%d is none of the pod's", st.Uid, st.Gid)
+	}
 	h := &tar.Header{
-		Name: prefix + name, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid), ModTime: info.ModTime(), Format: tar.FormatPAX,
+		Name: prefix + name, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid - l.base), Gid: int(st.Gid - l.base), ModTime: info.ModTime(), Format: tar.FormatPAX,
 		PAXRecords: map[string]string{},
 	}
 	for k, v := range attrs {

@@ -53,7 +53,7 @@ func TestWriteLayer(t *testing.T) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	must(t, err, unix.Bind(fd, &unix.SockaddrUnix{Name: at("socket")}), unix.Close(fd))
 	var out bytes.Buffer
-	must(t, WriteLayer(&out, root))
+	must(t, WriteLayer(&out, root, 0))
 	var got []string
 	for r := tar.NewReader(&out); ; {
 		h, err := r.Next()
@@ -99,7 +99,7 @@ func TestWriteLayerRefuses(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			root, dir := upper(t)
 			must(t, c.make(dir))
-			if err := WriteLayer(io.Discard, root); err == nil || !strings.Contains(err.Error(), c.want) {
+			if err := WriteLayer(io.Discard, root, 0); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("error %v, want %q", err, c.want)
 			}
 		})

@@ -83,6 +83,11 @@ func (s *start) launch() (int, error) {
 		return 0, err
 	}
 	defer console.close()
+	if s.app.Users != nil {
+		if err := giveStreams(process, s.app.Users.Base+spec.Process.User.UID); err != nil {
+			return 0, err
+		}
+	}
 	container, err := create(s.stateDir, s.app.Name, spec)
 	if err != nil {
 		return 0, err

@@ -108,6 +108,12 @@ func enter(o EnterOptions, started func()) (int, error) {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, forwarded...)
 	defer signal.Stop(signals)
+	config := container.Config()
+	if uid, err := config.HostUID(process.UID); err == nil && uid != process.UID {
+		if err := giveStreams(process, uint32(uid)); err != nil {
+			return 0, err
+		}
+	}
 	err = startIn(container, process, last)
 	streams.started()
 	if err != nil {

@@ -58,12 +58,16 @@ func (s *start) spec() (*specs.Spec, error) {
 	}
 	for _, target := range slices.Sorted(maps.Keys(s.app.Files)) {
 		// Read-only: the file is on the host's /run, which an app could fill; and its neighbours share it.
-		spec.Mounts = append(spec.Mounts, specs.Mount{
+		m := specs.Mount{
 			Destination: target,
 			Source:      s.app.Files[target],
 			Type:        "bind",
 			Options:     []string{"bind", "ro", "nosuid", "nodev", "noexec"},
-		})
+		}
+		if s.app.Users != nil {
+			m.Options = append(m.Options, "idmap") // or they would be nobody's
+		}
+		spec.Mounts = append(spec.Mounts, m)
 	}
 	return spec, nil
 }

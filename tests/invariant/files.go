@@ -84,7 +84,10 @@ func leases(Options) ([]string, error) {
 // images are not listed; that they are mounted is what the mounts show. The few directories and files that the
 // first pod makes and every later one uses are no leak, nor is the record of the sysctls that it changed.
 func runFiles(Options) ([]string, error) {
-	var out []string
+	out, err := filepath.Glob(runDir + "-*") // root directories of pods with a user namespace
+	if err != nil {
+		return nil, err
+	}
 	entries, err := os.ReadDir(runDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -95,7 +98,7 @@ func runFiles(Options) ([]string, error) {
 		}
 		top := filepath.Join(runDir, e.Name())
 		err := walk(top, func(path string, _ fs.DirEntry) error {
-			if path != filepath.Join(runDir, "pods") && path != filepath.Join(runDir, "cni") && path != filepath.Join(runDir, "cni/results") {
+			if path != filepath.Join(runDir, "pods") && path != filepath.Join(runDir, "users") && path != filepath.Join(runDir, "cni") && path != filepath.Join(runDir, "cni/results") {
 				out = append(out, path)
 			}
 			return nil

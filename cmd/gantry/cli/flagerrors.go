@@ -25,7 +25,7 @@ var elsewhere = map[string]string{
 	"--privileged":            "--insecure-options=all-run switches off capabilities, seccomp and masked paths; there is no more than that",
 	"--init":                  "every pod has a reaper as its first process",
 	"--security-opt":          "--seccomp, --no-new-privileges and --unmask say it",
-	"--userns":                "--private-users is to come",
+	"--userns":                "say --private-users",
 	"--platform":              "gantry fetch --platform fetches for another platform",
 	"--memory-swap":           "--memory limits memory; swap is not limited apart",
 	"--shm-size":              "--tmpfs /dev/shm:size=SIZE says it",

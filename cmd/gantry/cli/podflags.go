@@ -49,7 +49,7 @@ func (o *podOptions) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVarP(&o.terminal, "interactive", "i", false, "the app (one only) reads the terminal")
 	fs.BoolVarP(&o.tty, "tty", "t", false, "the app (one only) has a terminal of its own, joined to the caller's")
 	notYetVar(fs, "pod-manifest", "read the pod from a file")
-	notYetVar(fs, "private-users", "user namespace", "false", "no")
+	yesNoVar(fs, &o.req.Users, "private-users", "a user namespace: root of the pod is nobody on the host")
 	notYetVar(fs, "no-overlay", "copy the image instead of overlaying it", "false")
 	notYetVar(fs, "mds-register", "metadata service, which gantry has not", "false")
 	notYetVar(fs, "stage1-name", "flavour of stage1", "default")

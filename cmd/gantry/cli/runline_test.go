@@ -166,7 +166,7 @@ func TestRunLineErrors(t *testing.T) {
 		{"detached terminal", "-d -i a", "--interactive and --tty are for one app in the foreground"},
 		{"bad image", "UPPER/x", "parse image reference"},
 		{"restart", "a --restart=sometimes", "--restart: restart policy"},
-		{"user namespace", "--private-users a", "--private-users: not supported yet"},
+		{"user namespace", "--private-users=perhaps a", "--private-users"},
 		{"pod manifest", "--pod-manifest=x", "--pod-manifest: not supported yet"},
 		{"journal", "a --stdout=journal", "journal: not supported yet"},
 		{"metadata service", "--mds-register a", "not supported yet"},

@@ -92,6 +92,21 @@ func canonical(fs *pflag.FlagSet, f *pflag.Flag) *pflag.Flag {
 	return f
 }
 
+// yesNoVar defines a flag that may stand alone and, as with rkt, say yes or no.
+func yesNoVar(fs *pflag.FlagSet, dst *bool, name, usage string) {
+	fs.AddFlag(&pflag.Flag{Name: name, Usage: usage, NoOptDefVal: "true", Value: &value{typ: "bool", bool: true, set: func(s string) (err error) {
+		switch s {
+		case "yes":
+			*dst = true
+		case "no":
+			*dst = false
+		default:
+			*dst, err = strconv.ParseBool(s)
+		}
+		return err
+	}}})
+}
+
 // notYetVar defines a flag whose name is settled and mechanism does not exist: it fails, and is never silently ignored. The values in
 // without ask for what is the case anyway.
 func notYetVar(fs *pflag.FlagSet, name, usage string, without ...string) {
