@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,9 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
+	"github.com/vishvananda/netlink"
+
+	"github.com/gantryrun/gantry/network/conf"
 	"github.com/gantryrun/gantry/network/rules"
 )
 
@@ -49,11 +53,7 @@ func (c *call) ptpAdd(ctx context.Context) (*types100.Result, error) {
 	if err := c.exec.host.enableForwarding(v.families()); err != nil {
 		return nil, err
 	}
-	// Before the link, whose packets they are to guard.
-	if err := rules.Ensure(); err != nil {
-		return nil, err
-	}
-	if err := v.create(c.netns); err != nil {
+	if err := c.makeLink(&pc, v); err != nil {
 		return nil, err
 	}
 	res.Interfaces = []*types100.Interface{
@@ -69,6 +69,21 @@ func (c *call) ptpAdd(ctx context.Context) (*types100.Result, error) {
 	return res, nil
 }
 
+// makeLink makes the pair, after the rules, which are to guard its packets.
+func (c *call) makeLink(pc *ptpConf, v *veth) error {
+	if pc.IPAM.Type != conf.TypeLeases { // no lease keeps forgetNetwork away
+		unlock, err := c.exec.host.lockState()
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
+	if err := rules.Ensure(v.group); err != nil {
+		return err
+	}
+	return v.create(c.netns)
+}
+
 // ptpDel takes back what ptpAdd made. The lease is last: its address may be another pod's from then on.
 func (c *call) ptpDel(ctx context.Context) error {
 	var pc ptpConf
@@ -80,8 +95,37 @@ func (c *call) ptpDel(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := c.runIPAM(ctx, pc.IPAM.Type, c.dropGateways)
-	return err
+	last := func() error {
+		return errors.Join(c.dropGateways(), rules.Remove(rules.Elements{Network: networkGroup(pc.Name)}))
+	}
+	if _, err := c.runIPAM(ctx, pc.IPAM.Type, last); err != nil || pc.IPAM.Type == conf.TypeLeases {
+		return err
+	}
+	return c.forgetNetwork(&pc)
+}
+
+// forgetNetwork is for networks whose addresses another plugin hands out: links say whether the pod was the last.
+func (c *call) forgetNetwork(pc *ptpConf) error {
+	unlock, err := c.exec.host.lockState()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	group, own := networkGroup(pc.Name), pc.hostLinkName(c)
+	links, err := netlink.LinkList()
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return fmt.Errorf("list links: %w", err)
+	}
+	if err != nil || slices.ContainsFunc(links, func(l netlink.Link) bool { return l.Attrs().Group == group && l.Attrs().Name != own }) {
+		return nil
+	}
+	return rules.Remove(rules.Elements{Network: group})
+}
+
+// networkGroup is the group of the host's links of a network, by which the rules know which pods are of one network.
+func networkGroup(name string) uint32 {
+	sum := sha256.Sum256([]byte("group " + name))
+	return binary.BigEndian.Uint32(sum[:])>>1 | 1 // the kernel's is an int, and 0 is that of every other link
 }
 
 // hostLinkName is the name of the host's end: it follows from the pod's ID, so that the link is found when all else is

@@ -21,7 +21,8 @@ type veth struct {
 	hostName, podName string
 	hostMAC, podMAC   net.HardwareAddr
 	mtu               int
-	sharedGateway     bool // the IPv6 gateway's address is on lo, once for all pods
+	group             uint32 // of the host's end: the network
+	sharedGateway     bool   // the IPv6 gateway's address is on lo, once for all pods
 	ends              []vethAddr
 	routes            []vethRoute
 }
@@ -38,7 +39,7 @@ type vethRoute struct {
 
 // newVeth plans the pair from what IPAM gave.
 func newVeth(c *call, pc *ptpConf, r *types100.Result) (*veth, error) {
-	v := &veth{hostName: pc.hostLinkName(c), podName: c.ifName, mtu: pc.MTU}
+	v := &veth{hostName: pc.hostLinkName(c), podName: c.ifName, mtu: pc.MTU, group: networkGroup(pc.Name)}
 	v.sharedGateway = pc.IPAM.Type == conf.TypeLeases
 	sum := sha256.Sum256([]byte("mac " + v.hostName))
 	v.hostMAC, v.podMAC = localMAC(sum[:6]), localMAC(sum[6:12])
@@ -103,7 +104,7 @@ func (v *veth) create(netns string) error {
 	defer host.Close()
 
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.HardwareAddr = v.hostName, v.mtu, v.hostMAC
+	attrs.Name, attrs.MTU, attrs.HardwareAddr, attrs.Group = v.hostName, v.mtu, v.hostMAC, v.group
 	pair := &netlink.Veth{
 		LinkAttrs: attrs, PeerName: v.podName, PeerHardwareAddr: v.podMAC, PeerTxQLen: -1,
 		PeerNamespace: netlink.NsFd(int(ns.Fd())),

@@ -32,6 +32,12 @@ func forwardRules() [][]expr.Any {
 		rule(from(Restricted), notTo(Restricted), drop),
 		// iifname != "gantryr*" oifname "gantryr*" ct status ! dnat drop
 		rule(notFrom(Restricted), to(Restricted), notForwarded, drop),
+		// iifname "gantry*" oifname "gantry*" ct status ! dnat iifgroup . oifgroup != @networks drop
+		// Networks are apart, but for what a pod publishes to everybody.
+		rule(from(anyPod), to(anyPod), notForwarded, exprs(
+			&expr.Meta{Key: expr.MetaKeyIIFGROUP, Register: reg(0)}, &expr.Meta{Key: expr.MetaKeyOIFGROUP, Register: reg(1)},
+			&expr.Lookup{SourceRegister: reg(0), SetName: networks.Name, Invert: true},
+		), drop),
 		// iifname != "gantry*" oifname "gantrym*" ct status ! dnat drop
 		// A neighbour that routes the pods' subnet to this host would reach ports that nobody has published.
 		rule(notFrom(anyPod), to(Masqueraded), notForwarded, drop),
@@ -103,7 +109,8 @@ func (f *family) lookupForward(set string, withAddr bool) []expr.Any {
 // dnat goes where the registers say: an address, then a port.
 func (f *family) dnat() []expr.Any {
 	return exprs(&expr.NAT{
-		Type: expr.NATTypeDestNAT, Family: uint32(f.proto), RegAddrMin: reg(0), RegProtoMin: reg(f.words()), Specified: true,
+		Type: expr.NATTypeDestNAT, Family: uint32(f.proto), Specified: true,
+		RegAddrMin: reg(0), RegAddrMax: reg(0), RegProtoMin: reg(f.words()), RegProtoMax: reg(f.words()),
 	})
 }
 

@@ -26,8 +26,14 @@ var (
 
 func exprs(e ...expr.Any) []expr.Any { return e }
 
-// reg numbers the sixteen 32-bit registers, which makes concatenations of parts of any size simple.
-func reg(n uint32) uint32 { return unix.NFT_REG32_00 + n }
+// reg numbers the sixteen 32-bit registers, which makes concatenations of parts of any size simple. Every fourth has the name
+// that the kernel gives it when it is read back: that of the 128-bit register which begins there.
+func reg(n uint32) uint32 {
+	if n%4 == 0 {
+		return unix.NFT_REG_1 + n/4
+	}
+	return unix.NFT_REG32_00 + n
+}
 
 // anyPod stands for all classes.
 const anyPod Class = ""

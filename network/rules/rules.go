@@ -44,17 +44,22 @@ type Forward struct {
 
 // Elements is what a pod with published ports has in the table. Each address is the pod's own.
 type Elements struct {
+	Network  uint32       // the group of a network's links: its pods may talk to each other
 	Owner    string       // is the comment of each forward: who asks for a taken port learns whose it is. Remove needs none
 	Hairpin  []netip.Addr // may come back to itself through its published ports
 	Forwards []Forward
 }
 
-// Ensure makes the table if it is not there as this version of gantry has it. Idempotent.
-func Ensure() error {
-	found, err := current()
-	if err == nil && !found {
-		// No table, or one of an older gantry.
-		err = commit(create)
+// Ensure makes the table if it is not there as this version of gantry has it, with a network in it. Idempotent.
+func Ensure(network uint32) error {
+	found, known, err := current(network)
+	if err == nil && !known {
+		err = commit(func(b *batch) {
+			if !found { // no table, or one of an older gantry
+				create(b)
+			}
+			b.add(Elements{Network: network})
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("make nftables table: %w", explain(err))
@@ -173,17 +178,27 @@ func commit(fill func(*batch)) error {
 	})
 }
 
-// current says whether the table exists and is of this version.
-func current() (found bool, err error) {
+// current says whether the table exists and is of this version, and whether it knows the network.
+func current(network uint32) (found, known bool, err error) {
 	err = dial(func(conn *nftables.Conn) error {
-		_, err := conn.GetSetByName(table, marker.Name)
+		if _, err := conn.GetSetByName(table, marker.Name); err != nil {
+			return err
+		}
+		found = true
+		all, err := conn.GetSetElements(networks)
+		for _, el := range all {
+			known = known || bytes.Equal(el.Key, groupKey(network))
+		}
 		return err
 	})
 	if errors.Is(err, unix.ENOENT) {
-		return false, nil
+		return false, false, nil
 	}
-	return err == nil, err
+	return found, known, err
 }
+
+// groupKey is a group with itself, as the packet's registers have it: in the order of this machine.
+func groupKey(group uint32) []byte { return append(native32(group), native32(group)...) }
 
 // dial opens a socket for f. Closing it is not waited for: since Linux 5.18 the close of any nf_tables socket waits until
 // what any process has deleted is freed, an RCU grace period of some 10 ms.
@@ -217,6 +232,9 @@ func (b *batch) elements(s *nftables.Set, el nftables.SetElement) {
 
 // each yields every element with the set that it belongs to.
 func (e Elements) each(yield func(*nftables.Set, nftables.SetElement) bool) {
+	if e.Network != 0 && !yield(networks, nftables.SetElement{Key: groupKey(e.Network)}) {
+		return
+	}
 	for _, a := range e.Hairpin {
 		if !yield(familyOf(a).hairpin, nftables.SetElement{Key: append(a.AsSlice(), a.AsSlice()...)}) {
 			return

@@ -39,7 +39,7 @@ func forward(host string, port uint16, to string) Forward {
 
 func ensure(t *testing.T) {
 	t.Helper()
-	if err := Ensure(); err != nil {
+	if err := Ensure(7); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -47,6 +47,9 @@ func ensure(t *testing.T) {
 func TestTableIsAsDocumented(t *testing.T) {
 	clean(t)
 	ensure(t)
+	if err := Remove(Elements{Network: 7}); err != nil {
+		t.Fatal(err)
+	}
 	if v := nft(t, "--version"); !strings.Contains(v, "v1.0.6") {
 		t.Skipf("the golden file is as nft 1.0.6 prints it, this is %s", v)
 	}
@@ -71,7 +74,7 @@ func TestEnsureAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			if err := Ensure(); err != nil {
+			if err := Ensure(7); err != nil {
 				t.Error(err)
 			}
 		})

@@ -25,7 +25,12 @@ var (
 	table = &nftables.Table{Name: "gantry", Family: nftables.TableFamilyINet}
 
 	// marker exists in a table whose chains are of this version. Whoever changes the chains gives it a new name.
-	marker = &nftables.Set{Table: table, ID: 1, Name: "version_1", KeyType: nftables.TypeMark}
+	marker = &nftables.Set{Table: table, ID: 1, Name: "version_2", KeyType: nftables.TypeMark}
+
+	// networks has each network's group with itself: what of a pod's is for a pod of another group is dropped.
+	networks = &nftables.Set{
+		Table: table, ID: 2, Name: "networks", KeyType: nftables.MustConcatSetType(nftables.TypeDevGroup, nftables.TypeDevGroup),
+	}
 
 	v4 = newFamily(10, "4", nftables.TypeIPAddr, unix.NFPROTO_IPV4, 12, 4)
 	v6 = newFamily(20, "6", nftables.TypeIP6Addr, unix.NFPROTO_IPV6, 8, 16)
@@ -72,37 +77,55 @@ func familyOf(a netip.Addr) *family {
 // create makes the table whole, or brings the chains of one that exists up to this version and leaves its elements.
 //
 //	prerouting, raw      from a pod: no 127.0.0.0/8, no source address that is not the pod's
-//	forward, filter      restricted pods among themselves; into masqueraded pods only by a published port
+//	forward, filter      restricted pods among themselves; no network into another; into masqueraded pods only by a published port
 //	prerouting, dstnat   published ports, for packets from outside
 //	output, dstnat       published ports, for the host's own
 //	postrouting, srcnat  masquerading
 func create(b *batch) {
 	b.conn.AddTable(table)
-	sets := []*nftables.Set{marker}
-	for _, f := range []*family{v4, v6} {
-		sets = append(sets, f.hairpin, f.forwards, f.forwardsAny)
-	}
-	for _, s := range sets {
+	for _, s := range sets() {
 		if err := b.conn.AddSet(s, nil); err != nil {
 			b.err = err
 			return
 		}
 	}
-	filter, nat := nftables.ChainTypeFilter, nftables.ChainTypeNAT
-	b.chain("raw_prerouting", filter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw, guardRules())
-	b.chain("forward", filter, nftables.ChainHookForward, nftables.ChainPriorityFilter, forwardRules())
-	b.chain("prerouting", nat, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest, preroutingRules())
-	b.chain("output", nat, nftables.ChainHookOutput, nftables.ChainPriorityNATDest, portRules())
-	b.chain("postrouting", nat, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource, postroutingRules())
+	for _, c := range chains() {
+		accept := nftables.ChainPolicyAccept
+		chain := b.conn.AddChain(&nftables.Chain{
+			Table: table, Name: c.name, Type: c.typ, Hooknum: c.hook, Priority: c.prio, Policy: &accept,
+		})
+		b.conn.FlushChain(chain)
+		for _, exprs := range c.rules {
+			b.conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: exprs})
+		}
+	}
 }
 
-func (b *batch) chain(name string, typ nftables.ChainType, hook *nftables.ChainHook, prio *nftables.ChainPriority, rules [][]expr.Any) {
-	accept := nftables.ChainPolicyAccept
-	c := b.conn.AddChain(&nftables.Chain{
-		Table: table, Name: name, Type: typ, Hooknum: hook, Priority: prio, Policy: &accept,
-	})
-	b.conn.FlushChain(c)
-	for _, exprs := range rules {
-		b.conn.AddRule(&nftables.Rule{Table: table, Chain: c, Exprs: exprs})
+// sets are all that the table has, the marker first.
+func sets() []*nftables.Set {
+	all := []*nftables.Set{marker, networks}
+	for _, f := range []*family{v4, v6} {
+		all = append(all, f.hairpin, f.forwards, f.forwardsAny)
+	}
+	return all
+}
+
+// chain is one chain of the table, as this version of gantry has it.
+type chain struct {
+	name  string
+	typ   nftables.ChainType
+	hook  *nftables.ChainHook
+	prio  *nftables.ChainPriority
+	rules [][]expr.Any
+}
+
+func chains() []chain {
+	filter, nat := nftables.ChainTypeFilter, nftables.ChainTypeNAT
+	return []chain{
+		{"raw_prerouting", filter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw, guardRules()},
+		{"forward", filter, nftables.ChainHookForward, nftables.ChainPriorityFilter, forwardRules()},
+		{"prerouting", nat, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest, preroutingRules()},
+		{"output", nat, nftables.ChainHookOutput, nftables.ChainPriorityNATDest, portRules()},
+		{"postrouting", nat, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource, postroutingRules()},
 	}
 }
