@@ -32,6 +32,7 @@ type pluginConf struct {
 	types.PluginConf
 	RuntimeConfig struct {
 		IPs          []string      `json:"ips"`
+		MAC          string        `json:"mac"`
 		PortMappings []portMapping `json:"portMappings"`
 	} `json:"runtimeConfig"`
 }
@@ -42,28 +43,50 @@ func (x *pluginExec) runBuiltin(ctx context.Context, name string, stdin []byte, 
 		return nil, err
 	}
 	c := newCall(x, stdin, environ)
-	var result *types100.Result
-	var err error
-	switch name + " " + c.command {
-	case conf.TypePTP + " ADD":
-		result, err = c.ptpAdd(ctx)
-	case conf.TypePTP + " DEL":
-		err = c.ptpDel(ctx)
-	case conf.TypePortmap + " ADD":
-		result, err = c.portmapAdd()
-	case conf.TypePortmap + " DEL":
-		err = c.portmapDel()
-	case conf.TypeLeases + " ADD":
-		result, err = c.leasesAdd()
-	case conf.TypeLeases + " DEL":
-		err = c.leasesDel(nil)
-	default:
-		err = fmt.Errorf("command %s is not supported", c.command)
-	}
+	result, err := c.run(ctx, name)
 	if err != nil || result == nil {
 		return nil, err
 	}
 	return c.print(result)
+}
+
+// run runs the plugin. Only ADD has a result.
+func (c *call) run(ctx context.Context, plugin string) (*types100.Result, error) {
+	switch c.command {
+	case "ADD":
+		return c.add(ctx, plugin)
+	case "DEL":
+		return nil, c.del(ctx, plugin)
+	case "CHECK":
+		return nil, c.check(ctx, plugin)
+	case "REPAIR": // not CNI's: puts back what CHECK misses
+		return nil, c.repair(ctx, plugin)
+	case "STATUS":
+		return nil, c.status(ctx, plugin)
+	case "GC": // whoever was attached is detached by DEL, which leaves nothing
+		return nil, nil
+	}
+	return nil, fmt.Errorf("command %s is not supported", c.command)
+}
+
+func (c *call) add(ctx context.Context, plugin string) (*types100.Result, error) {
+	switch plugin {
+	case conf.TypePTP:
+		return c.ptpAdd(ctx)
+	case conf.TypePortmap:
+		return c.portmapAdd()
+	}
+	return c.leasesAdd()
+}
+
+func (c *call) del(ctx context.Context, plugin string) error {
+	switch plugin {
+	case conf.TypePTP:
+		return c.ptpDel(ctx)
+	case conf.TypePortmap:
+		return c.portmapDel()
+	}
+	return c.leasesDel(nil)
 }
 
 func newCall(x *pluginExec, stdin []byte, environ []string) *call {

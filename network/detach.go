@@ -40,7 +40,7 @@ func (h *Host) detach(ctx context.Context, a Attachment, list *libcni.NetworkCon
 	}
 	var errs []error
 	for _, p := range slices.Backward(list.Plugins) {
-		if err := x.del(ctx, p, inject, rt); err != nil {
+		if err := x.run(ctx, "DEL", p, inject, rt); err != nil {
 			errs = append(errs, fmt.Errorf("detach from network %q: plugin %s: %w", a.Network, p.Network.Type, err))
 		}
 	}
@@ -54,8 +54,8 @@ func (h *Host) detach(ctx context.Context, a Attachment, list *libcni.NetworkCon
 	return nil
 }
 
-// del runs DEL of one plugin.
-func (x *pluginExec) del(ctx context.Context, p *libcni.PluginConfig, inject map[string]any, rt *libcni.RuntimeConf) error {
+// run runs a command of one plugin that has no result.
+func (x *pluginExec) run(ctx context.Context, command string, p *libcni.PluginConfig, inject map[string]any, rt *libcni.RuntimeConf) error {
 	path, err := x.FindInPath(p.Network.Type, x.host.PluginDirs)
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func (x *pluginExec) del(ctx context.Context, p *libcni.PluginConfig, inject map
 		return err
 	}
 	return invoke.ExecPluginWithoutResult(ctx, path, conf.Bytes, &invoke.Args{
-		Command: "DEL", ContainerID: rt.ContainerID, NetNS: rt.NetNS, IfName: rt.IfName, PluginArgs: rt.Args,
+		Command: command, ContainerID: rt.ContainerID, NetNS: rt.NetNS, IfName: rt.IfName, PluginArgs: rt.Args,
 		Path: strings.Join(x.host.PluginDirs, string(os.PathListSeparator)),
 	}, x)
 }

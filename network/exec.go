@@ -17,6 +17,7 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/gantryrun/gantry/network/conf"
+	"github.com/gantryrun/gantry/network/rules"
 )
 
 // builtinDir is the directory that built-in plugins seem to lie in. No file is ever looked for there.
@@ -33,6 +34,8 @@ type pluginExec struct {
 	list *libcni.NetworkConfigList
 	// links makes DEL of the built-in plugins remove the veth pair and wait for it.
 	links bool
+	// state is what CHECK of the built-in plugins compares with.
+	state *rules.State
 }
 
 var _ invoke.Exec = (*pluginExec)(nil)

@@ -32,8 +32,8 @@ type rangeConf struct {
 	Gateway    netip.Addr   `json:"gateway"`
 }
 
-// runIPAM runs an IPAM plugin for gantry-ptp: gantry-leases in process, others as programs. The result is nil for DEL,
-// where last is called if gantry-leases has no other lease.
+// runIPAM runs an IPAM plugin for gantry-ptp: gantry-leases in process, others as programs. Only ADD has a result; last is
+// called by DEL if gantry-leases has no other lease.
 func (c *call) runIPAM(ctx context.Context, ipamType string, last func() error) (*types100.Result, error) {
 	if ipamType == "" {
 		return nil, errors.New("no ipam in the configuration")
@@ -46,13 +46,16 @@ func (c *call) runIPAM(ctx context.Context, ipamType string, last func() error) 
 		if c.command == "DEL" {
 			return nil, c.leasesDel(last)
 		}
-		return c.leasesAdd()
+		return c.run(ctx, conf.TypeLeases)
+	}
+	if c.command == "REPAIR" {
+		return nil, nil // which programs do not know
 	}
 	out, err := c.exec.ExecPlugin(ctx, path, c.stdin, c.environ)
 	if err != nil {
 		return nil, fmt.Errorf("ipam plugin %s: %w", ipamType, err)
 	}
-	if c.command == "DEL" {
+	if c.command != "ADD" {
 		return nil, nil
 	}
 	r, err := create.CreateFromBytes(out)

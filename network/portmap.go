@@ -23,32 +23,47 @@ func (c *call) portmapAdd() (*types100.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	return prev, c.publish(&pc, prev)
+}
+
+// publish is idempotent.
+func (c *call) publish(pc *pluginConf, prev *types100.Result) error {
 	ports := pc.RuntimeConfig.PortMappings
 	if len(ports) == 0 {
-		return prev, nil
+		return nil
 	}
-	addrs := resultAddrs(prev)
-	e, err := portElements(ports, addrs)
+	e, err := portElements(ports, resultAddrs(prev))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	i := slices.IndexFunc(prev.Interfaces, func(i *types100.Interface) bool {
-		return i.Sandbox == "" && strings.HasPrefix(i.Name, rules.LinkPrefix)
-	})
-	if i < 0 {
-		return nil, errors.New("the interface is not one of gantry-ptp; use the plugin portmap")
+	if !slices.ContainsFunc(prev.Interfaces, isHostLink) {
+		return errors.New("the interface is not one of gantry-ptp; use the plugin portmap")
 	}
-	if slices.ContainsFunc(e.Forwards, func(f rules.Forward) bool { return f.HostIP.Is4() }) {
-		// Lets what the host sends to 127.0.0.1 leave by this interface; the rules keep what comes by it from 127.0.0.0/8.
-		if err := writeSysctl("ipv4/conf/"+prev.Interfaces[i].Name+"/route_localnet", "1"); err != nil {
-			return nil, err
+	if localnet := routeLocalnet(e, prev); localnet != nil {
+		if err := writeSysctl(localnet.name, localnet.value); err != nil {
+			return err
 		}
 	}
 	e.Owner = c.containerID
 	if err := rules.Add(e); err != nil {
-		return nil, inUse(err)
+		return inUse(err)
 	}
-	return prev, nil
+	return nil
+}
+
+// isHostLink recognises the host's end that gantry-ptp has made.
+func isHostLink(i *types100.Interface) bool {
+	return i.Sandbox == "" && strings.HasPrefix(i.Name, rules.LinkPrefix)
+}
+
+// routeLocalnet lets what the host sends to 127.0.0.1 leave by the pod's interface; the rules keep what comes by it from
+// 127.0.0.0/8. It is nil where no IPv4 port is published.
+func routeLocalnet(e rules.Elements, prev *types100.Result) *setting {
+	i := slices.IndexFunc(prev.Interfaces, isHostLink)
+	if i < 0 || !slices.ContainsFunc(e.Forwards, func(f rules.Forward) bool { return f.HostIP.Is4() }) {
+		return nil
+	}
+	return &setting{"ipv4/conf/" + prev.Interfaces[i].Name + "/route_localnet", "1"}
 }
 
 func (c *call) portmapDel() error {

@@ -128,8 +128,6 @@ func networkGroup(name string) uint32 {
 	return binary.BigEndian.Uint32(sum[:])>>1 | 1 // the kernel's is an int, and 0 is that of every other link
 }
 
-// hostLinkName is the name of the host's end: it follows from the pod's ID, so that the link is found when all else is
-// lost. 40 bits of a hash are what an interface's name of 15 bytes leaves.
 func (pc *ptpConf) hostLinkName(c *call) string {
 	class := rules.Routed
 	switch {
@@ -138,7 +136,13 @@ func (pc *ptpConf) hostLinkName(c *call) string {
 	case pc.IPMasq:
 		class = rules.Masqueraded
 	}
-	sum := sha256.Sum256([]byte(c.containerID + "/" + c.ifName))
+	return hostLinkName(class, c.containerID, c.ifName)
+}
+
+// hostLinkName is the name of the host's end: it follows from the pod's ID, so that the link is found when all else is
+// lost. 40 bits of a hash are what an interface's name of 15 bytes leaves.
+func hostLinkName(class rules.Class, podID, ifName string) string {
+	sum := sha256.Sum256([]byte(podID + "/" + ifName))
 	return rules.LinkPrefix + string(class) + strings.ToLower(base32.HexEncoding.EncodeToString(sum[:5]))
 }
 

@@ -43,6 +43,12 @@ func newVeth(c *call, pc *ptpConf, r *types100.Result) (*veth, error) {
 	v.sharedGateway = pc.IPAM.Type == conf.TypeLeases
 	sum := sha256.Sum256([]byte("mac " + v.hostName))
 	v.hostMAC, v.podMAC = localMAC(sum[:6]), localMAC(sum[6:12])
+	if mac := pc.RuntimeConfig.MAC; mac != "" {
+		var err error
+		if v.podMAC, err = net.ParseMAC(mac); err != nil {
+			return nil, err
+		}
+	}
 	for _, ip := range r.IPs {
 		p, err := toPrefix(ip.Address)
 		if err != nil {
@@ -164,10 +170,7 @@ func (v *veth) configureHost(nl *netlink.Handle, link netlink.Link) error {
 			}
 		}
 		err := nl.AddrAdd(on, newAddr(hostPrefix(e.gateway), unix.IFA_F_NOPREFIXROUTE))
-		if v.onLo(e) && errors.Is(err, unix.EEXIST) {
-			err = nil
-		}
-		if err != nil {
+		if err != nil && !errors.Is(err, unix.EEXIST) { // it is on lo already, or this is a repair
 			return fmt.Errorf("add address %s to %s: %w", e.gateway, on.Attrs().Name, err)
 		}
 		// Replace: the link of a pod that has just ended and had this address may still be on its way out.

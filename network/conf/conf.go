@@ -48,10 +48,16 @@ type Entry struct {
 	Name  string   `json:"name"`
 	File  string   `json:"file,omitempty"` // empty for a built-in network
 	Types []string `json:"types"`          // plugin types, in the order of the chain
-	Err   error    `json:"-"`              // why the file cannot be used; it harms no other network
+	// CNIVersion is of the configuration, and Capabilities are what its plugins take of a pod (portMappings, ips, …), in order.
+	CNIVersion   string   `json:"cniVersion,omitempty"`
+	Capabilities []string `json:"capabilities,omitempty"`
+	Err          error    `json:"-"` // why the file cannot be used; it harms no other network
 
 	list *libcni.NetworkConfigList
 }
+
+// Conflist is the network's configuration as Freeze would give it to a pod.
+func (e *Entry) Conflist() ([]byte, error) { return freezeList(e.list) }
 
 // origin names where the network comes from, for messages.
 func (e *Entry) origin() string {
@@ -186,10 +192,16 @@ func parse(data []byte, dir string) (Entry, error) {
 	if len(list.Plugins) == 0 {
 		return Entry{}, errors.New("no plugins")
 	}
-	e := Entry{Name: list.Name, list: list}
+	e := Entry{Name: list.Name, CNIVersion: list.CNIVersion, list: list}
 	for _, p := range list.Plugins {
 		e.Types = append(e.Types, p.Network.Type)
+		for name, takes := range p.Network.Capabilities {
+			if takes && !slices.Contains(e.Capabilities, name) {
+				e.Capabilities = append(e.Capabilities, name)
+			}
+		}
 	}
+	slices.Sort(e.Capabilities)
 	return e, nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -61,7 +62,8 @@ type Lease struct {
 
 // Acquire leases one address of each set of ranges to the owner: of want those that lie in a set, otherwise the next free
 // one. Leases that the owner holds already are given again, which makes it idempotent. It is a *TakenError if
-// a wanted address belongs to someone else, and an error wrapping ErrExhausted if a set is used up; then nothing is leased.
+// a wanted address belongs to someone else, and then the owner keeps what it has; an error wrapping ErrExhausted if a set is used
+// up, and then nothing is leased.
 func (p Pool) Acquire(o Owner, sets []RangeSet, want []netip.Addr) ([]Lease, error) {
 	if err := os.MkdirAll(p.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("lease address: %w", err)
@@ -82,6 +84,13 @@ func (p Pool) Acquire(o Owner, sets []RangeSet, want []netip.Addr) ([]Lease, err
 	}
 	if got, ok := match(sets, wanted, held); ok {
 		return got, nil
+	}
+	for i, w := range wanted { // before what is held is given up for it
+		if w.IsValid() && !slices.Contains(held, w) {
+			if _, err := p.chooseWanted(sets[i], w); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if err := p.release(o, held); err != nil {
 		return nil, err

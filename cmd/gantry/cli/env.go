@@ -183,7 +183,7 @@ func (e *env) runtime() (*runtime.Runtime, error) {
 	}
 	r := &runtime.Runtime{
 		Dir: dir, Store: store, Programs: runtime.Programs{Dir: c.Stage1Path},
-		Networks: conf.Source{Dirs: conf.Dirs(e.systemConfig, e.localConfig, e.userConfig)},
+		Networks: e.networks(),
 		Warn:     e.warn,
 	}
 	r.Networks.PluginDirs = append(slices.Clone(c.CNI), r.Programs.PluginDirs()...)
@@ -192,6 +192,11 @@ func (e *env) runtime() (*runtime.Runtime, error) {
 		return e.fetch(ctx, store, ref, fetchOptions{rollback: e.allowRollback})
 	}
 	return r, nil
+}
+
+// networks are those that are configured, for who needs no plugin of theirs.
+func (e *env) networks() conf.Source {
+	return conf.Source{Dirs: conf.Dirs(e.systemConfig, e.localConfig, e.userConfig)}
 }
 
 // needRoot says so in one line, before half of the work fails on a permission.

@@ -110,14 +110,14 @@ func newRoot(e *env) *cobra.Command {
 			newInspectCommand(e), newEnterCommand(e), newLogsCommand(e), newStopCommand(e), newKillCommand(e), newRestartCommand(e), newWaitCommand(e), newStatsCommand(e), newMetricsCommand(e), newAppCommand(e), newExportCommand(e),
 			newRmCommand(e), newGCCommand(e), newCatManifestCommand(e)},
 		"image": {newFetchCommand(e), newImageCommand(e), newTrustCommand(e)},
-		"host":  {newCheckCommand(e), newSystemdCommand(e), newVersionCommand(e), newConfigCommand(e)},
+		"host":  {newCheckCommand(e), newNetworkCommand(e), newSystemdCommand(e), newVersionCommand(e), newConfigCommand(e)},
 	} {
 		for _, c := range cmds {
 			c.GroupID = group
 			root.AddCommand(c)
 		}
 	}
-	for _, name := range []string{"attach", "network"} {
+	for _, name := range []string{"attach"} {
 		root.AddCommand(newNotYetCommand(name))
 	}
 	return root
