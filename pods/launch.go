@@ -20,6 +20,7 @@ type LaunchApp struct {
 	Users      *UserRange        `json:"users,omitempty"` // of the user namespace, if there is one
 	Seccomp    *Seccomp          `json:"seccomp,omitempty"`
 	Sockets    []LaunchSocket    `json:"sockets,omitempty"` // become the app's descriptors from 3 on, as sd_listen_fds(3) wants them
+	Env        []string          `json:"env,omitempty"`     // in addition to that of Config: what is known only now
 	// Descriptors of the launcher that become the app's 0, 1 and 2; negative is /dev/null.
 	Stdin  int `json:"stdin"`
 	Stdout int `json:"stdout"`

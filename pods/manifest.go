@@ -130,10 +130,11 @@ type App struct {
 	Stdin       string            `json:"stdin,omitempty"`
 	Stdout      string            `json:"stdout,omitempty"`
 	Stderr      string            `json:"stderr,omitempty"`
-	StopSignal  string            `json:"stopSignal"`        // "SIGTERM"
-	StopTimeout int               `json:"stopTimeout"`       // seconds until SIGKILL
-	Restart     string            `json:"restart,omitempty"` // see ParseRestart
-	Ready       string            `json:"ready,omitempty"`   // see ParseReady
+	StopSignal  string            `json:"stopSignal"`         // "SIGTERM"
+	StopTimeout int               `json:"stopTimeout"`        // seconds until SIGKILL
+	Restart     string            `json:"restart,omitempty"`  // see ParseRestart
+	Ready       string            `json:"ready,omitempty"`    // see ParseReady
+	Watchdog    bool              `json:"watchdog,omitempty"` // the unit's WatchdogSec= is about it too
 	Essential   bool              `json:"essential"`
 	After       []string          `json:"after,omitempty"`
 	Sockets     []Socket          `json:"sockets,omitempty"`

@@ -133,7 +133,7 @@ func (r *Runtime) writeApp(draft *pods.Draft, req *Request, pod bundle.Pod, orde
 		return nil, err
 	}
 	manifest.Exec = built.Spec.Process.Args
-	if a.Ready == pods.ReadyNotify {
+	if a.Ready == pods.ReadyNotify || a.Watchdog {
 		env := slices.DeleteFunc(built.Spec.Process.Env, func(kv string) bool { return strings.HasPrefix(kv, "NOTIFY_SOCKET=") })
 		env = append(env, "NOTIFY_SOCKET="+pods.NotifySocket)
 		built.Spec.Process.Env = env
@@ -179,7 +179,7 @@ func appManifest(a *AppRequest, order int, img *usedImage) (*pods.App, error) {
 		Rootfs: pods.Rootfs{Lower: img.lower, ReadOnly: a.ReadOnlyRootfs},
 		Stdin:  a.Stdin, Stdout: a.Stdout, Stderr: a.Stderr,
 		StopSignal: signal, StopTimeout: a.StopTimeout,
-		Restart: a.Restart, Ready: a.Ready, Essential: a.Essential, After: a.After, Sockets: sockets(a, img.Config.Config.Labels), Labels: a.Labels, Annotations: a.Annotations,
+		Restart: a.Restart, Ready: a.Ready, Watchdog: a.Watchdog, Essential: a.Essential, After: a.After, Sockets: sockets(a, img.Config.Config.Labels), Labels: a.Labels, Annotations: a.Annotations,
 	}, nil
 }
 

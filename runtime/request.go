@@ -55,6 +55,7 @@ type AppRequest struct {
 	StopTimeout int    // seconds; 0: DefaultStopTimeout
 	Restart     string // pods.ParseRestart; empty: no
 	Ready       string // pods.ParseReady; empty: as soon as its program runs
+	Watchdog    bool   // says WATCHDOG=1, if the unit has WatchdogSec=
 	Essential   bool
 	After       []string
 	Sockets     []string // names of the unit's sockets that it takes

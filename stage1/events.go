@@ -16,8 +16,10 @@ import (
 type events struct {
 	signals     chan os.Signal
 	answers     chan answer
-	launched    chan error              // the launcher is done
-	readied     chan *app               // the app is ready
+	launched    chan error // the launcher is done
+	readied     chan *app  // the app is ready
+	notes       chan note  // what an app says of itself
+	watchdog    watchdog
 	fault       chan error              // something of ours does not work
 	timer       *time.Timer             // the next moment at which something is to be done; nil: none
 	launching   bool                    // a launcher is at work
@@ -45,6 +47,8 @@ func (s *supervisor) listen() {
 	s.answers = make(chan answer)
 	s.launched = make(chan error)
 	s.readied = make(chan *app)
+	s.notes = make(chan note)
+	s.watchdog = findWatchdog()
 	s.fault = make(chan error)
 	s.strays = map[int]unix.WaitStatus{}
 	// Somebody who no longer reads what the apps say is no reason to end them: with a handler, the write fails instead.
@@ -70,6 +74,10 @@ func (s *supervisor) supervise() {
 		case a := <-s.readied:
 			a.up = true
 			s.settle()
+		case n := <-s.notes:
+			s.noted(n)
+		case <-s.watchdog.beat:
+			s.beaten()
 		case err := <-s.fault:
 			s.fail(ExitInternal, err.Error())
 			s.end()
@@ -200,6 +208,7 @@ func (s *supervisor) settle() {
 		s.ending = true
 	}
 	if s.ending {
+		s.announce.stopping()
 		s.stopNext()
 	}
 	s.rearm()

@@ -2,12 +2,10 @@ package stage1
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -24,39 +22,6 @@ const (
 	lastQuestion  = time.Second
 	answerTime    = 2 * time.Second // that an app has for one
 )
-
-// openNotify makes the socket of an app that says itself when it is ready, and reads it until the pod's end: what an app says
-// later (STATUS=, WATCHDOG=1) is dropped, but must not fill the socket and block the app.
-func (s *supervisor) openNotify(a *app) error {
-	if a.readiness.Kind != pods.ReadyNotify {
-		return nil
-	}
-	path := filepath.Join(s.runDir, "notify-"+a.Name)
-	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		return fmt.Errorf("make socket of app %s: %w", a.Name, err)
-	}
-	s.undo.push("socket of app "+a.Name, func(context.Context) error { return c.Close() })
-	if err := os.Chmod(path, 0o666); err != nil { // for any user of the app, the only one who sees it: its directory is 0700
-		return err
-	}
-	a.files[pods.NotifySocket] = path
-	go func() {
-		buf := make([]byte, 4096)
-		for {
-			n, err := c.Read(buf)
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			for line := range strings.Lines(string(buf[:n])) {
-				if strings.TrimSpace(line) == "READY=1" {
-					s.readied <- a
-				}
-			}
-		}
-	}()
-	return nil
-}
 
 // awaitApp has somebody find out when the app is ready.
 func (s *supervisor) awaitApp(a *app) {

@@ -80,6 +80,7 @@ type app struct {
 	restarter
 	hooks
 	readiness pods.Readiness
+	alive     time.Time // when it last said WATCHDOG=1
 }
 
 // Run supervises the pod until it is over and everything that it made is undone. It returns what the process is to
@@ -113,6 +114,7 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 	if s.reason == "" && s.unclean != nil {
 		s.reason = s.unclean.Error()
 	}
+	s.announce.over(s.reason)
 	exit := &pods.Exit{Code: s.code, Reason: s.reason, Finished: time.Now(), Left: left}
 	undoErr = errors.Join(undoErr, s.pod.WriteExit(exit))
 	if s.manifest.Remove && undoErr == nil {

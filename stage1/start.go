@@ -25,6 +25,7 @@ func (s *supervisor) startNext() {
 	}
 	if s.level < len(s.levels) {
 		s.level++
+		s.announce.starting(s.levels[s.level-1])
 		s.launch(s.levels[s.level-1])
 		return
 	}
@@ -36,6 +37,7 @@ func (s *supervisor) startNext() {
 			return
 		}
 		s.announce.ready()
+		s.watchdog.start()
 	}
 }
 
@@ -86,6 +88,7 @@ func (s *supervisor) request(apps []*app) *pods.Launch {
 			Users:      s.users,
 			Seccomp:    filter,
 			Sockets:    a.passed,
+			Env:        s.watchdogEnv(a),
 			Stdin:      a.streams.stdin,
 			Stdout:     a.streams.stdout,
 			Stderr:     a.streams.stderr,

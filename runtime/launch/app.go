@@ -74,6 +74,7 @@ func (s *start) launch() (int, error) {
 		return 0, err
 	}
 	process.Init = true
+	process.Env = append(process.Env, s.app.Env...)
 	passSockets(process, s.app.Sockets)
 	if err := last.wrap(process); err != nil {
 		return 0, err

@@ -2,7 +2,7 @@
  * What busybox has no applet for, in an image of the tests:
  *
  *   tool serve NAME [DESCRIPTORS]   answers every connection on the sockets of its unit with "NAME <which socket>", until SIGTERM
- *   tool notify MESSAGE...          sends each message to $NOTIFY_SOCKET, and sleeps
+ *   tool notify MESSAGE...          sends each message to $NOTIFY_SOCKET, and sleeps; "sleep N": waits N ms; "loop": sends the next 50 times a second
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -70,6 +70,10 @@ static int notify(char **messages)
 		if (!strncmp(*messages, "sleep ", 6)) {
 			usleep(1000 * atoi(*messages + 6));
 			continue;
+		}
+		if (!strcmp(*messages, "loop") && messages[1]) {
+			for (messages++;; usleep(20000))
+				sendto(fd, *messages, strlen(*messages), 0, (struct sockaddr *)&to, sizeof(to));
 		}
 		if (sendto(fd, *messages, strlen(*messages), 0, (struct sockaddr *)&to, sizeof(to)) < 0)
 			perror("notify");
