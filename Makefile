@@ -19,7 +19,7 @@ CNI      = github.com/containernetworking/plugins
 CNIDIR   = $(shell $(GO) mod download $(CNI) && $(GO) list -m -f '{{.Dir}}' $(CNI))
 
 DEPS       = gcc libc6-dev libseccomp-dev pkg-config make ca-certificates nftables iproute2
-TEST_DEPS  = busybox-static mmdebstrap docker-registry umoci skopeo runc curl openssl zstd pigz xz-utils tar e2fsprogs iptables procps git gpg gpg-agent user-mode-linux
+TEST_DEPS  = busybox-static mmdebstrap docker-registry umoci skopeo runc curl openssl zstd pigz xz-utils tar e2fsprogs iptables procps git gpg gpg-agent user-mode-linux wireguard-tools haproxy jq
 BENCH_DEPS = runc crun podman skopeo umoci containerd iperf3 pigz zstd
 
 .PHONY: all gantry stage1 launch init cni deps test-deps bench-deps demo demo-image test test-v2 test-images test-images-small lint bench-peers install clean
