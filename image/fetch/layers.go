@@ -26,23 +26,53 @@ type blobLayer struct {
 
 // fetchLayers brings the layers that the store lacks, the largest first, so that none of them is left to run alone at
 // the end. The first error ends all.
-func (j *job) fetchLayers(ctx context.Context) error {
-	var todo []blobLayer
-	seen := map[digest.Digest]bool{}
+func (j *job) fetchLayers(parent context.Context) error {
+	var todo, twins []blobLayer
+	seen := map[digest.Digest]digest.Digest{}
 	for i, diffID := range j.img.diffIDs {
-		if seen[diffID] {
-			continue
+		l := blobLayer{j.img.doc.manifest.Layers[i], diffID}
+		switch first, again := seen[diffID]; {
+		case !again:
+			seen[diffID] = l.desc.Digest
+			todo = append(todo, l)
+		case first != l.desc.Digest:
+			twins = append(twins, l)
 		}
-		seen[diffID] = true
-		todo = append(todo, blobLayer{j.img.doc.manifest.Layers[i], diffID})
 	}
 	slices.SortStableFunc(todo, func(a, b blobLayer) int { return cmp.Compare(b.desc.Size, a.desc.Size) })
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := errgroup.WithContext(parent)
 	group.SetLimit(parallelLayers)
 	for _, l := range todo {
 		group.Go(func() error { return j.fetchLayer(ctx, l) })
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, l := range twins {
+		if err := j.fetchTwin(parent, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fetchTwin checks a blob that the config calls the same layer as another one: compressed twice, or something else.
+func (j *job) fetchTwin(ctx context.Context, l blobLayer) error {
+	kept, err := j.kept(l)
+	if err != nil || (kept && !slices.Contains(j.fresh, l.diffID)) {
+		return err
+	}
+	check := func(tar io.Reader) error {
+		got, err := digest.FromReader(tar)
+		if err == nil && got != l.diffID {
+			err = fmt.Errorf("%w: content has diffID %s, not %s: the image's config does not match its layers", ErrVerify, got, l.diffID)
+		}
+		return err
+	}
+	if err := j.download(ctx, transfer{desc: l.desc, limits: j.opts.Limits, fill: check, keep: !kept}); err != nil {
+		return fmt.Errorf("layer %s: %w", l.desc.Digest, err)
+	}
+	return nil
 }
 
 // fetchLayer fetches one layer unless the store has it, and its compressed form too if that is to be kept.
