@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,13 +12,33 @@ import (
 	"time"
 )
 
-// writeJSON prints v as one indented document.
+// writeJSON prints v as one indented document. Strings of foreign origin may hold what terminals obey and encoding/json
+// leaves as it is (C1 controls, reordering): that is escaped too, which readers of JSON do not notice.
 func writeJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	if bytes.IndexFunc(b.Bytes(), unsafeInJSON) < 0 {
+		_, err := w.Write(b.Bytes())
+		return err
+	}
+	var safe strings.Builder
+	for _, r := range b.String() { // outside of strings there is only ASCII
+		if unsafeInJSON(r) {
+			fmt.Fprintf(&safe, `\u%04x`, r)
+		} else {
+			safe.WriteRune(r)
+		}
+	}
+	_, err := io.WriteString(w, safe.String())
+	return err
 }
+
+func unsafeInJSON(r rune) bool { return r != '\n' && unsafeRune(r) }
 
 // mustJSON encodes what cannot fail: maps and structs of text.
 func mustJSON(v any) []byte {
