@@ -3,8 +3,6 @@ package layer
 import (
 	"archive/tar"
 	"bytes"
-	"fmt"
-	"strings"
 	"testing"
 	"time"
 )
@@ -83,86 +81,4 @@ func archive(t testing.TB, members ...member) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
-}
-
-// block is a raw header, for what archive/tar would not write. Fields are set by name.
-type block struct {
-	name, link, magic string
-	prefix            string
-	typeflag          byte
-	mode, uid, gid    string // as they stand in the field
-	size, mtime       string
-	major, minor      string
-}
-
-func (h block) bytes() []byte {
-	b := make([]byte, blockSize)
-	put := func(at, n int, s, otherwise string) {
-		if s == "" {
-			s = otherwise
-		}
-		copy(b[at:at+n], s)
-	}
-	put(fieldName, 100, h.name, "f")
-	put(fieldLink, 100, h.link, "")
-	put(fieldMode, 8, h.mode, "0000644\x00")
-	put(fieldUID, 8, h.uid, "0000000\x00")
-	put(fieldGID, 8, h.gid, "0000000\x00")
-	put(fieldSize, 12, h.size, "00000000000\x00")
-	put(fieldMtime, 12, h.mtime, "14524770400\x00")
-	put(fieldMagic, 8, h.magic, "ustar\x0000")
-	put(fieldMajor, 8, h.major, "0000000\x00")
-	put(fieldMinor, 8, h.minor, "0000000\x00")
-	put(fieldPrefix, 155, h.prefix, "")
-	b[fieldType] = h.typeflag
-	if h.typeflag == 0 {
-		b[fieldType] = '0'
-	}
-	return sum(b)
-}
-
-// sum sets the checksum.
-func sum(b []byte) []byte {
-	copy(b[fieldChecksum:], "        ")
-	n := 0
-	for _, c := range b {
-		n += int(c)
-	}
-	copy(b[fieldChecksum:], fmt.Sprintf("%06o\x00 ", n))
-	return b
-}
-
-// padded fills data up to a block.
-func padded(s string) []byte {
-	return append([]byte(s), make([]byte, -len(s)&(blockSize-1))...)
-}
-
-// paxBlocks is an extended header of some type with records "key=value".
-func paxBlocks(typeflag byte, records ...string) []byte {
-	var body strings.Builder
-	for _, r := range records {
-		n := len(r) + 3
-		for len(fmt.Sprintf("%d %s\n", n, r)) != n {
-			n++
-		}
-		fmt.Fprintf(&body, "%d %s\n", n, r)
-	}
-	return longBlocks(typeflag, body.String())
-}
-
-// longBlocks is an extension header with a body.
-func longBlocks(typeflag byte, body string) []byte {
-	h := block{name: "ext", typeflag: typeflag, size: fmt.Sprintf("%011o\x00", len(body))}
-	return append(h.bytes(), padded(body)...)
-}
-
-// raw joins pieces into an archive with its end.
-func raw(pieces ...[]byte) []byte {
-	return append(bytes.Join(pieces, nil), make([]byte, 2*blockSize)...)
-}
-
-// withType changes the type flag of a header.
-func withType(b []byte, typeflag byte) []byte {
-	b[fieldType] = typeflag
-	return sum(b)
 }

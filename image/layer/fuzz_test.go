@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/gantryrun/gantry/image/erofs"
+	"github.com/gantryrun/gantry/tests/craft"
 )
 
 var fuzzLimits = Limits{MaxEntries: 1000, MaxSegments: 1000, MaxNames: 1 << 20, MaxPAX: 1 << 16}
@@ -17,22 +18,22 @@ var fuzzLimits = Limits{MaxEntries: 1000, MaxSegments: 1000, MaxNames: 1 << 20, 
 func seeds(t testing.TB) [][]byte {
 	return [][]byte{
 		nil,
-		raw(),
+		craft.Raw(),
 		archive(t, dir("d", 0o755), file("d/f", "hello"), symlink("s", "d"), hardlink("h", "d/f"), hide(".wh.x"), hide("d/.wh..wh..opq"), fifo("p")),
 		archive(t, file(strings.Repeat("long/", 60)+"f", "x").xattr("user.a", "b").owner(1<<22, 3)),
-		raw(longBlocks('L', strings.Repeat("g/", 80)+"\x00"), longBlocks('K', "k\x00"), block{typeflag: '2'}.bytes()),
-		raw(paxBlocks('g', "comment=x"), paxBlocks('x', "path=p", "mtime=-1.5", "uid=5", "size=3"), block{}.bytes(), padded("abc")),
-		raw(paxBlocks('x', "GNU.sparse.name=s", "GNU.sparse.size=1000", "GNU.sparse.numblocks=2", "GNU.sparse.map=0,3,900,3"), block{size: "00000000006\x00"}.bytes(), padded("abcdef")),
-		raw(paxBlocks('x', "GNU.sparse.size=1000", "GNU.sparse.numblocks=1", "GNU.sparse.offset=0", "GNU.sparse.numbytes=3"), block{size: "00000000003\x00"}.bytes(), padded("abc")),
-		raw(paxBlocks('x', "GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=s", "GNU.sparse.realsize=1000"), block{size: "00000001003\x00"}.bytes(), padded("1\n10\n3\n"), padded("abc")),
-		raw(sum(func() []byte {
-			b := block{name: "s", typeflag: 'S', magic: "ustar  \x00", size: "00000000003\x00"}.bytes()
+		craft.Raw(craft.Extension('L', strings.Repeat("g/", 80)+"\x00"), craft.Extension('K', "k\x00"), craft.Block{Type: '2'}.Bytes()),
+		craft.Raw(craft.PAX('g', "comment=x"), craft.PAX('x', "path=p", "mtime=-1.5", "uid=5", "size=3"), craft.Block{}.Bytes(), craft.Padded("abc")),
+		craft.Raw(craft.PAX('x', "GNU.sparse.name=s", "GNU.sparse.size=1000", "GNU.sparse.numblocks=2", "GNU.sparse.map=0,3,900,3"), craft.Block{Size: "00000000006\x00"}.Bytes(), craft.Padded("abcdef")),
+		craft.Raw(craft.PAX('x', "GNU.sparse.size=1000", "GNU.sparse.numblocks=1", "GNU.sparse.offset=0", "GNU.sparse.numbytes=3"), craft.Block{Size: "00000000003\x00"}.Bytes(), craft.Padded("abc")),
+		craft.Raw(craft.PAX('x', "GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=s", "GNU.sparse.realsize=1000"), craft.Block{Size: "00000001003\x00"}.Bytes(), craft.Padded("1\n10\n3\n"), craft.Padded("abc")),
+		craft.Raw(craft.Sum(func() []byte {
+			b := craft.Block{Name: "s", Type: 'S', Magic: "ustar  \x00", Size: "00000000003\x00"}.Bytes()
 			clear(b[345:500])
 			copy(b[386:], "00000000012\x0000000000003\x00")
 			copy(b[483:], "00000000100\x00")
 			return b
-		}()), padded("abc")),
-		raw(block{typeflag: '3', major: "0000001\x00", minor: "\x80\x00\x00\x00\x00\x00\x10\x00"}.bytes()),
+		}()), craft.Padded("abc")),
+		craft.Raw(craft.Block{Type: '3', Major: "0000001\x00", Minor: "\x80\x00\x00\x00\x00\x00\x10\x00"}.Bytes()),
 	}
 }
 
@@ -67,7 +68,7 @@ func repair(b []byte) []byte {
 	b = bytes.Clone(b)
 	for at := 0; at+blockSize <= len(b); at += blockSize {
 		if blk := b[at : at+blockSize]; string(blk[fieldMagic:fieldMagic+5]) == "ustar" {
-			sum(blk)
+			craft.Sum(blk)
 		}
 	}
 	return b

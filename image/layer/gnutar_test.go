@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/tests/craft"
 )
 
 // sources makes a directory with what GNU tar is to archive: names, sparse files, xattrs, links, devices.
@@ -157,11 +159,11 @@ func TestSparseSegmentsOfAnySize(t *testing.T) {
 				numbers = []string{fmt.Sprint(c.size), "0"}
 			}
 			count := fmt.Sprintf("GNU.sparse.numblocks=%d", len(numbers)/2)
-			b := raw(
-				paxBlocks('x', count, "GNU.sparse.major=0", "GNU.sparse.minor=1", "GNU.sparse.name=sparse", fmt.Sprintf("GNU.sparse.size=%d", c.size),
+			b := craft.Raw(
+				craft.PAX('x', count, "GNU.sparse.major=0", "GNU.sparse.minor=1", "GNU.sparse.name=sparse", fmt.Sprintf("GNU.sparse.size=%d", c.size),
 					"GNU.sparse.map="+strings.Join(numbers, ",")),
-				block{name: "GNUSparseFile.1/sparse", size: fmt.Sprintf("%011o\x00", len(stored))}.bytes(), body,
-				block{name: "next", size: "00000000003\x00"}.bytes(), padded("abc"),
+				craft.Block{Name: "GNUSparseFile.1/sparse", Size: fmt.Sprintf("%011o\x00", len(stored))}.Bytes(), body,
+				craft.Block{Name: "next", Size: "00000000003\x00"}.Bytes(), craft.Padded("abc"),
 			)
 			s, err := scanAll(t, b)
 			if err != nil {
