@@ -57,8 +57,9 @@ type Manifest struct {
 	Volumes     []Volume          `json:"volumes,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
-	Remove      bool              `json:"remove,omitempty"` // the supervisor removes the pod when it is over
-	Run         bool              `json:"run,omitempty"`    // who wrote this starts the pod at once, and nobody later
+	Register    bool              `json:"register,omitempty"` // tell systemd-machined of the pod
+	Remove      bool              `json:"remove,omitempty"`   // the supervisor removes the pod when it is over
+	Run         bool              `json:"run,omitempty"`      // who wrote this starts the pod at once, and nobody later
 }
 
 // What Manifest.Net can be.

@@ -13,6 +13,7 @@ type Run struct {
 	Cgroups   []string  `json:"cgroups"` // absolute directories below which every cgroup of the pod lies
 	RunDir    string    `json:"runDir"`  // /run/gantry/pods/<uuid>
 	Networks  []string  `json:"networks,omitempty"`
+	Machine   string    `json:"machine,omitempty"` // what systemd-machined is to call the pod
 	// Of a pod with a user namespace: the host's users that are its own, and where its root file systems are mounted.
 	Users   *UserRange `json:"users,omitempty"`
 	RootDir string     `json:"rootDir,omitempty"`

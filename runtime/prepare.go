@@ -188,7 +188,7 @@ func (req *Request) manifest() *pods.Manifest {
 	m := &pods.Manifest{
 		Name: req.Name, Hostname: req.Hostname, Created: time.Now(), Stage1: "default",
 		Net: pods.NetCNI, DNS: req.DNS, Hosts: req.Hosts, IPC: "private", PID: "pod",
-		Labels: req.Labels, Annotations: req.Annotations, Remove: req.Remove, Run: req.Run,
+		Labels: req.Labels, Annotations: req.Annotations, Remove: req.Remove, Register: req.Register, Run: req.Run,
 	}
 	switch req.Net.Mode {
 	case conf.None:

@@ -37,6 +37,7 @@ type Request struct {
 	Insecure    bundle.Insecure
 	Pull        PullPolicy
 	Remove      bool // when it is over
+	Register    bool // with systemd-machined
 	Apps        []AppRequest
 	// Run: the caller starts the pod at once. If it is killed before that, nobody else will, and gc takes the pod.
 	Run bool

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,6 +43,9 @@ type verdict struct {
 	notStarted error
 }
 
+// poweroff is what `machinectl poweroff` sends to the leader of a machine: SIGRTMIN+4 of the C library. It asks for an ordered stop.
+const poweroff = syscall.Signal(34 + 4)
+
 func (s *supervisor) listen() {
 	s.signals = make(chan os.Signal, 16)
 	s.answers = make(chan answer)
@@ -53,7 +57,7 @@ func (s *supervisor) listen() {
 	s.strays = map[int]unix.WaitStatus{}
 	// Somebody who no longer reads what the apps say is no reason to end them: with a handler, the write fails instead.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
-	signal.Notify(s.signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGWINCH)
+	signal.Notify(s.signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGWINCH, poweroff)
 }
 
 // supervise starts the apps and returns when none of them is left and the reaper is dead.

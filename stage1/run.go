@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/stage1/machine"
 )
 
 // ExitInternal is what the supervisor exits with when gantry itself failed.
@@ -35,6 +36,7 @@ type Options struct {
 	Ready    *os.File // where to say that the pod is ready, or why not; may be nil
 	Sockets  []Socket // that the unit passes
 	Programs Programs
+	Warn     func(string) // tells the user what is no error; may be nil
 }
 
 // supervisor is one pod while it runs. One goroutine, the one that calls Run, owns all of it.
@@ -214,6 +216,9 @@ func (s *supervisor) begin() error {
 	run := &pods.Run{
 		BootID: pods.BootID(), PID: os.Getpid(), StartTime: start, Started: time.Now(),
 		Cgroups: s.cgroup.dirs, RunDir: s.runDir,
+	}
+	if s.manifest.Register {
+		run.Machine = machine.Name(s.pod.UUID)
 	}
 	for _, n := range s.manifest.Networks {
 		run.Networks = append(run.Networks, n.Name)

@@ -38,6 +38,7 @@ func (s *supervisor) startNext() {
 		}
 		s.announce.ready()
 		s.watchdog.start()
+		s.register()
 	}
 }
 

@@ -40,6 +40,7 @@ func Sweep(ctx context.Context, dir *os.File, path string) error {
 	for _, dir := range units {
 		_ = unix.Rmdir(dir) // in use, or systemd removes it with the unit
 	}
+	unregister(pod, run)
 	return errors.Join(
 		detachAll(ctx, pod),
 		removeCgroups(own),

@@ -62,7 +62,7 @@ func supervise(path string, detached bool) (int, error) {
 	if err != nil {
 		return stage1.ExitInternal, err
 	}
-	opts := stage1.Options{Path: path, Detached: detached, Programs: programs}
+	opts := stage1.Options{Path: path, Detached: detached, Programs: programs, Warn: warn}
 	if opts.Dir, err = inherit(pods.DirFD); err != nil {
 		return stage1.ExitInternal, err
 	}
@@ -91,6 +91,8 @@ func supervise(path string, detached bool) (int, error) {
 	}
 	return stage1.Run(context.Background(), opts)
 }
+
+func warn(message string) { fmt.Fprintf(os.Stderr, "gantry: warning: %s\n", message) }
 
 // inherit takes over a descriptor, and keeps it from everything that is started from here.
 func inherit(fd int) (*os.File, error) {

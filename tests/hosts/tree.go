@@ -13,7 +13,7 @@ import (
 )
 
 // packages are what the hosts have: systemd, what gantry needs of a host, and what the tests look at it with.
-const packages = "systemd,systemd-sysv,dbus,iproute2,procps,busybox-static,nftables,iptables,ca-certificates,kmod"
+const packages = "systemd,systemd-sysv,systemd-container,dbus,iproute2,procps,busybox-static,nftables,iptables,ca-certificates,kmod"
 
 // ErrNoTree says that Debian's tree is not there, and that the program that makes it is not either.
 var ErrNoTree = errors.New("no tree of Debian with systemd")
@@ -22,7 +22,7 @@ var ErrNoTree = errors.New("no tree of Debian with systemd")
 // written into it.
 func Tree() (string, error) {
 	cache := filepath.Join(testimages.Cache(), "hosts")
-	tree := filepath.Join(cache, "systemd-2.tree")
+	tree := filepath.Join(cache, "systemd-3.tree")
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", err
 	}

@@ -54,6 +54,7 @@ func (o *podOptions) addFlags(fs *pflag.FlagSet) {
 	notYetVar(fs, "mds-register", "metadata service, which gantry has not", "false")
 	notYetVar(fs, "stage1-name", "flavour of stage1", "default")
 	notYetVar(fs, "stage1-path", "path of stage1")
+	fs.BoolVar(&o.req.Register, "register", false, "list the pod in machinectl, as gantry-UUID")
 	fs.BoolVar(&o.req.Remove, "rm", false, "remove the pod when it is over; its logs and status go with it")
 	alias(fs, "name", "", "pod-name")
 	alias(fs, "pull", "", "pull-policy")
