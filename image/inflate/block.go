@@ -98,8 +98,8 @@ func (d *Reader) fixedCodes() {
 			lens[i] = 5
 		}
 	}
-	buildTable(d.lit[:], litBits, lens[:maxLit], litSymbols[:])
-	buildTable(d.dist[:], distBits, lens[maxLit:], distSymbols[:])
+	buildTable(d.lit[:], litBits, lens[:maxLit], d.litSymbols[:])
+	buildTable(d.dist[:], distBits, lens[maxLit:], d.distSymbols[:])
 	d.fixed = true
 }
 
@@ -121,15 +121,15 @@ func (d *Reader) dynamicCodes() error {
 		}
 		codeLens[codeOrder[i]] = uint8(v) //nolint:gosec // three bits
 	}
-	if !buildTable(d.pre[:], preBits, codeLens[:], litSymbols[:]) {
+	if !buildTable(d.pre[:], preBits, codeLens[:], d.litSymbols[:]) {
 		return ErrCorrupt
 	}
 	lens := d.lens[:lits+dists]
 	if err := d.codeLengths(lens); err != nil {
 		return err
 	}
-	if !buildTable(d.lit[:], litBits, lens[:lits], litSymbols[:]) ||
-		!buildTable(d.dist[:], distBits, lens[lits:], distSymbols[:]) {
+	if !buildTable(d.lit[:], litBits, lens[:lits], d.litSymbols[:]) ||
+		!buildTable(d.dist[:], distBits, lens[lits:], d.distSymbols[:]) {
 		return ErrCorrupt
 	}
 	return nil

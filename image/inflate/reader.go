@@ -54,11 +54,17 @@ type Reader struct {
 	lens  [maxLit + maxDist]uint8
 	pre   [1 << preBits]uint32
 	fixed bool // lit and dist are those of fixed blocks
+
+	litSymbols  [maxLit]uint32
+	distSymbols [maxDist]uint32
 }
 
 // NewReader reads src only when it is read itself, and beyond the end of the gzip stream.
 func NewReader(src io.Reader) *Reader {
-	return &Reader{src: src, in: make([]byte, inSize+inPad), out: make([]byte, outSize), step: (*Reader).header}
+	return &Reader{
+		src: src, in: make([]byte, inSize+inPad), out: make([]byte, outSize), step: (*Reader).header,
+		litSymbols: litSymbols(), distSymbols: distSymbols(),
+	}
 }
 
 // Read implements io.Reader.

@@ -26,13 +26,9 @@ const (
 	distTable = 1<<distBits + maxDist/2<<(longest-distBits)
 )
 
-// Entries of symbols, without the length of their codes; the count of extra bits is where all bits to take will be.
-var (
-	litSymbols  = makeLitSymbols()
-	distSymbols = makeDistSymbols()
-)
-
-func makeLitSymbols() (s [maxLit]uint32) {
+// litSymbols are the entries of symbols, without the length of their codes; the count of extra bits is where all bits
+// to take will be. (A Reader keeps them: made at start-up, they would cost commands that never inflate.)
+func litSymbols() (s [maxLit]uint32) {
 	for i := range 256 {
 		s[i] = entryLiteral | uint32(i)<<16
 	}
@@ -51,7 +47,8 @@ func makeLitSymbols() (s [maxLit]uint32) {
 	return s
 }
 
-func makeDistSymbols() (s [maxDist]uint32) {
+// distSymbols are the same for distances.
+func distSymbols() (s [maxDist]uint32) {
 	base := uint32(1)
 	for i := range 30 {
 		extra := uint32(max(0, i/2-1)) //nolint:gosec // below 14
