@@ -98,7 +98,12 @@ func judge(diff []string, uuid string) error {
 		return fmt.Errorf("the machine is not as it was:\n%s", strings.Join(ours, "\n"))
 	}
 	if len(diff) > 0 {
-		say("Meanwhile others changed this on the machine:\n" + strings.Join(diff, "\n"))
+		const shown = 10
+		what := strings.Join(diff[:min(shown, len(diff))], "\n")
+		if more := len(diff) - shown; more > 0 {
+			what += fmt.Sprintf("\nand %d things more", more)
+		}
+		say("Meanwhile others changed this on the machine:\n" + what)
 	}
 	say("Of the pod nothing is left: no process, mount, network device, rule, cgroup, lease or lock.")
 	return nil
