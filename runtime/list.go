@@ -22,6 +22,7 @@ type Summary struct {
 	Code     *int              `json:"code,omitempty"`
 	Apps     []AppSummary      `json:"apps"`
 	Networks []pods.Interface  `json:"networks"`
+	Ports    []pods.Port       `json:"ports,omitempty"` // published
 	Labels   map[string]string `json:"labels,omitempty"`
 	// Error says why the rest is missing: a pod that cannot be read is listed all the same.
 	Error string `json:"error,omitempty"`
@@ -103,7 +104,7 @@ func newSummary(uuid string, g *pods.Glance) *Summary {
 	}
 	s.State = g.State
 	if m := g.Manifest; m != nil {
-		s.Name, s.Created, s.Labels, s.cni = m.Name, m.Created, m.Labels, m.Net == pods.NetCNI
+		s.Name, s.Created, s.Ports, s.Labels, s.cni = m.Name, m.Created, m.Ports, m.Labels, m.Net == pods.NetCNI
 	}
 	if g.Run != nil {
 		s.Started = g.Run.Started
