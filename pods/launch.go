@@ -8,6 +8,9 @@ type Launch struct {
 	Apps     []LaunchApp `json:"apps"`
 }
 
+// DefaultPIDs is the limit of processes and threads of an app whose config.json has none.
+const DefaultPIDs = 2048
+
 // LaunchApp is one app to start.
 type LaunchApp struct {
 	Name       string            `json:"name"`

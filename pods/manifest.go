@@ -112,6 +112,10 @@ type Volume struct {
 	Kind     string `json:"kind"`
 	Source   string `json:"source,omitempty"`
 	ReadOnly bool   `json:"readOnly,omitempty"`
+	// Of a tmpfs that several mounts show: stage1 mounts it on the directory of the volume, with Mode, UID, GID and Size (bytes; 0: half
+	// of the machine's memory). Without Shared, each mount is a tmpfs of its own, and config.json says all.
+	Shared bool  `json:"shared,omitempty"`
+	Size   int64 `json:"size,omitempty"`
 	// How an empty one begins: mode as chmod(2) takes it (0: 0755), owner, and what of the image of App is copied into it.
 	Mode uint32 `json:"mode,omitempty"`
 	UID  uint32 `json:"uid,omitempty"`

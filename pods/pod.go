@@ -133,6 +133,9 @@ func (p *Pod) Apps() ([]*App, error) {
 // AppPath is the path of name in app's directory, relative to the pod's.
 func AppPath(app, name string) string { return filepath.Join(appsDir, app, name) }
 
+// VolumePath is the directory of an empty volume, or of a tmpfs that several mounts show, below the pod's.
+func VolumePath(name string) string { return filepath.Join("volumes", name) }
+
 // LastRun reads the newest record of a finished run of app, and how many runs there were. (nil, 0, nil): none yet.
 func (p *Pod) LastRun(app string) (*AppRun, int, error) {
 	entries, err := fs.ReadDir(p.root.FS(), AppPath(app, "runs"))

@@ -148,14 +148,14 @@ func (req *Request) unusedVolumes() []string {
 	}
 	var unused []string
 	for _, v := range req.Volumes {
-		if !used[v.Name] && !strings.HasPrefix(v.Name, "volume-") {
+		if !used[v.Name] && !v.Shared && !strings.HasPrefix(v.Name, "volume-") {
 			unused = append(unused, v.Name)
 		}
 	}
 	return unused
 }
 
-// checkVolumes refuses what would surprise: two volumes of one name, a source that is not there, memory shared by several apps.
+// checkVolumes refuses what would surprise, two volumes of one name or a source that is not there, and finds out what apps share.
 func (req *Request) checkVolumes() error {
 	req.Volumes = uniqueBinds(req.Volumes)
 	uses := map[string]int{}
@@ -168,17 +168,18 @@ func (req *Request) checkVolumes() error {
 		}
 	}
 	seen := map[string]bool{}
-	for _, v := range req.Volumes {
-		switch {
-		case seen[v.Name]:
+	for i, v := range req.Volumes {
+		if seen[v.Name] {
 			return fmt.Errorf("volume %q is defined twice", v.Name)
-		case v.Kind == bundle.KindTmpfs && uses[v.Name] > 1:
-			return fmt.Errorf("volume %q: a tmpfs that several mounts share is not supported yet: use kind=empty", v.Name)
 		}
+		req.Volumes[i].Shared = v.Kind == bundle.KindTmpfs && uses[v.Name] > 1
 		seen[v.Name] = true
 		if err := checkSource(v); err != nil {
 			return err
 		}
+	}
+	if len(req.Apps) > 1 && !req.HostIPC {
+		req.Volumes = append(req.Volumes, bundle.ShmVolume())
 	}
 	return nil
 }

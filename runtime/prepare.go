@@ -101,6 +101,7 @@ func (r *Runtime) write(draft *pods.Draft, req *Request, images []*usedImage, ne
 func volumeManifest(v bundle.Volume, app string) pods.Volume {
 	return pods.Volume{
 		Name: v.Name, Kind: v.Kind, Source: v.Source, ReadOnly: v.ReadOnly, Mode: v.Mode, UID: v.UID, GID: v.GID, From: v.From, App: app,
+		Shared: v.Shared, Size: v.Size,
 	}
 }
 

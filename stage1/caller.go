@@ -10,43 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/pods/stdio"
 )
 
-// An app is given a stream of the caller's only where nothing of the host is behind it. libcontainer gives what an app gets as 0, 1
-// or 2 to the app's user; and a root app opens /proc/self/fd/N anew, with rights that the descriptor does not have: it writes to what
-// it was to read, and truncates what it was to append to. So what has a name on the host stays the supervisor's, who copies.
-
-// mayHold says whether app may have the caller's f itself.
+// mayHold says whether app may have the caller's f itself; what it may not stays the supervisor's, who copies.
 func (s *streams) mayHold(f *os.File, pod *pods.Pod, app string) (bool, error) {
-	fd := int(f.Fd())
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return false, fmt.Errorf("look at %s: %w", f.Name(), err)
+	kind, owner, err := stdio.Look(f)
+	if err != nil || kind != stdio.Terminal {
+		return kind == stdio.Anonymous, err
 	}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFSOCK:
-		return true, nil // cannot be opened anew
-	case unix.S_IFIFO:
-		var fs unix.Statfs_t
-		err := unix.Fstatfs(fd, &fs)
-		return err == nil && fs.Type == unix.PIPEFS_MAGIC, err // else it has a name
-	case unix.S_IFCHR:
-		if st.Rdev == unix.Mkdev(1, 3) {
-			return true, nil // /dev/null, for which libcontainer opens the app's own
-		}
-		if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil {
-			return false, nil
-		}
-		uid, err := userOf(pod, app)
-		if err != nil || uid != 0 {
-			return false, err
-		}
-		if st.Uid != 0 {
-			s.lent = append(s.lent, lent{f, int(st.Uid)})
-		}
-		return true, nil
+	uid, err := userOf(pod, app)
+	if err != nil || uid != 0 {
+		return false, err
 	}
-	return false, nil
+	if owner != 0 {
+		s.lent = append(s.lent, lent{f, owner})
+	}
+	return true, nil
 }
 
 // userOf reads who the app runs as.
@@ -102,7 +82,7 @@ type drain struct {
 // the caller from lost.
 func (s *streams) drain(f *os.File) (int, error) {
 	for _, d := range s.drains {
-		if sameFile(d.file, f) {
+		if stdio.Same(d.file, f) {
 			return d.stream, nil
 		}
 	}
@@ -122,10 +102,4 @@ func (s *streams) drain(f *os.File) (int, error) {
 	n := s.add(w)
 	s.drains = append(s.drains, drain{f, n})
 	return n, nil
-}
-
-func sameFile(a, b *os.File) bool {
-	one, errA := a.Stat()
-	two, errB := b.Stat()
-	return errA == nil && errB == nil && os.SameFile(one, two)
 }

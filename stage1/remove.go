@@ -24,6 +24,7 @@ func (s *supervisor) removePod() error {
 			return errors.Join(fmt.Errorf("unmount %s: %w", rootfs, err), gc.Release()) // EINVAL: it was not mounted
 		}
 	}
+	s.unmountShared()
 	data := filepath.Dir(filepath.Dir(s.opts.Path))
 	return errors.Join(pods.In(data).Remove(s.pod), gc.Release())
 }

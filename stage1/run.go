@@ -272,6 +272,9 @@ func (s *supervisor) openStreams() error {
 }
 
 func (s *supervisor) mount() error {
+	if err := s.mountShared(); err != nil {
+		return err
+	}
 	for a := range s.apps {
 		if err := s.mountRootfs(a.App); err != nil {
 			return fmt.Errorf("mount root file system of app %s: %w", a.Name, err)

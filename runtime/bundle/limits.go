@@ -10,8 +10,8 @@ import (
 	"github.com/gantryrun/gantry/pods"
 )
 
-// DefaultPIDs keeps a fork bomb inside its app.
-const DefaultPIDs = 2048
+// DefaultPIDs keeps a fork bomb inside its app. It is not in the configuration: who starts the app adds it, if the host can.
+const DefaultPIDs = pods.DefaultPIDs
 
 const cpuPeriod = 100_000 // microseconds
 
@@ -37,10 +37,9 @@ func resources(in Input) *specs.LinuxResources {
 	if r.CPUShares > 0 {
 		out.CPU.Shares = &r.CPUShares
 	}
-	if r.PIDs == 0 {
-		r.PIDs = DefaultPIDs
+	if r.PIDs != 0 {
+		out.Pids = &specs.LinuxPids{Limit: &r.PIDs}
 	}
-	out.Pids = &specs.LinuxPids{Limit: &r.PIDs}
 	if r.IOWeight > 0 {
 		out.BlockIO = &specs.LinuxBlockIO{Weight: &r.IOWeight}
 	}

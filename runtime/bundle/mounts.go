@@ -11,18 +11,40 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/gantryrun/gantry/pods"
 )
 
 // VolumeDir is the directory of the empty volume name, below the pod's.
-func VolumeDir(name string) string { return filepath.Join("volumes", name) }
+func VolumeDir(name string) string { return pods.VolumePath(name) }
+
+// ShmVolume is the /dev/shm of a pod whose apps share their IPC namespace, and so POSIX shared memory too. No user can give a volume this
+// name.
+func ShmVolume() Volume {
+	return Volume{Name: shmName, Kind: KindTmpfs, Shared: true, Size: 64 << 20, Mode: 0o1777}
+}
+
+const shmName = ".shm"
+
+// shmMount is /dev/shm: that of the host or of the pod where the app shares the IPC namespace, else its own.
+func shmMount(p Pod) specs.Mount {
+	options := []string{"nosuid", "noexec", "nodev"}
+	if p.HostIPC {
+		return specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: append(options, "bind", "rslave")}
+	}
+	if v, ok := findVolume(shmName, p.Volumes); ok {
+		return specs.Mount{Destination: "/dev/shm", Type: "bind", Source: filepath.Join(p.Path, VolumeDir(v.Name)), Options: append(options, "bind", "rprivate")}
+	}
+	return specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: append(options, "mode=1777", "size=65536k")}
+}
 
 // systemMounts are what every Linux program expects. /sys of a pod with the host's network is the host's, read-only.
-func systemMounts() []specs.Mount {
+func systemMounts(p Pod) []specs.Mount {
 	return []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "strictatime", "mode=755", "size=65536k"}},
 		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
-		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
+		shmMount(p),
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}},
@@ -49,7 +71,11 @@ func mounts(in Input) ([]specs.Mount, []Volume, error) {
 		if !ok {
 			return nil, nil, fmt.Errorf("mount at %s: there is no volume %q: say --volume=%s,kind=…", m.Target, m.Volume, m.Volume)
 		}
-		add(mapUsers(in.Pod, volumeMount(in.Pod.Path, v, m)))
+		vm := volumeMount(in.Pod.Path, v, m)
+		if !v.Shared { // stage1 makes that for the pod's users
+			vm = mapUsers(in.Pod, vm)
+		}
+		add(vm)
 	}
 	for _, t := range in.App.Tmpfs {
 		add(tmpfsMount(t))
@@ -66,7 +92,7 @@ func mounts(in Input) ([]specs.Mount, []Volume, error) {
 	slices.SortStableFunc(own, func(a, b specs.Mount) int {
 		return cmp.Compare(strings.Count(a.Destination, "/"), strings.Count(b.Destination, "/"))
 	})
-	return slices.Concat(systemMounts(), own), implicit, nil
+	return slices.Concat(systemMounts(in.Pod), own), implicit, nil
 }
 
 func findVolume(name string, lists ...[]Volume) (Volume, bool) {
@@ -103,7 +129,11 @@ func clipName(s string) string { return s[:min(len(s), 20)] }
 
 func volumeMount(podPath string, v Volume, m Mount) specs.Mount {
 	readOnly := v.ReadOnly || m.ReadOnly
-	switch v.Kind {
+	kind := v.Kind
+	if v.Shared {
+		kind = KindEmpty // with a tmpfs on it
+	}
+	switch kind {
 	case KindTmpfs:
 		t := Tmpfs{Target: m.Target}
 		if v.Size > 0 {

@@ -25,7 +25,7 @@ type SeccompRequest struct {
 
 // profileVersion is part of every key: change it with anything below, or with the version of moby/profiles, that
 // changes what comes out.
-const profileVersion = "moby-0.2.4/1"
+const profileVersion = "moby-0.2.4/2"
 
 // Filter is a seccomp profile that is yet to be made.
 type Filter struct {
@@ -75,6 +75,7 @@ func (f *Filter) Profile() (*specs.LinuxSeccomp, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make default profile: %w", err)
 	}
+	refuseTyping(p)
 	if f.req.Errno != 0 {
 		p.DefaultErrnoRet = &f.req.Errno
 	}

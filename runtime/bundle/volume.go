@@ -28,6 +28,7 @@ type Volume struct {
 	Mode         uint32 // KindEmpty, KindTmpfs: as chmod(2) takes it; 0 is 0755 (tmpfs: 1777)
 	UID, GID     uint32 // KindEmpty, KindTmpfs
 	Size         int64  // KindTmpfs: bytes, 0 is the kernel's default
+	Shared       bool   // KindTmpfs: several mounts show one, which stage1 makes; else each has its own
 	// From is the directory of the image that an empty volume covers and takes owner and mode from.
 	From string
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods/stdio"
 )
 
 // callerStreams are how a command that enters gets the caller's 0, 1 and 2. Those with a name on the host stay ours, and are copied through
@@ -46,7 +48,7 @@ func (c *callerStreams) give(process *libcontainer.Process) error {
 	if !c.isNamed(os.Stderr) {
 		return nil
 	}
-	if sameFile(os.Stdout, os.Stderr) { // one pipe keeps the order
+	if stdio.Same(os.Stdout, os.Stderr) { // one pipe keeps the order
 		process.Stderr = process.Stdout
 		return nil
 	}
@@ -58,27 +60,14 @@ func (c *callerStreams) give(process *libcontainer.Process) error {
 	return nil
 }
 
-// isNamed says whether f is something other than an anonymous pipe, a socket, /dev/null or a terminal; of a terminal it remembers the owner.
+// isNamed says whether f has to be copied; of a terminal it remembers the owner. One that nothing can be found out about goes to the
+// command, to which it is as useless.
 func (c *callerStreams) isNamed(f *os.File) bool {
-	fd := int(f.Fd())
-	var st unix.Stat_t
-	var fs unix.Statfs_t
-	if unix.Fstat(fd, &st) != nil || unix.Fstatfs(fd, &fs) != nil {
-		return false
+	kind, owner, err := stdio.Look(f)
+	if kind == stdio.Terminal {
+		c.lent[f] = owner
 	}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFSOCK:
-		return false
-	case unix.S_IFIFO:
-		return fs.Type != unix.PIPEFS_MAGIC
-	case unix.S_IFCHR:
-		if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err == nil {
-			c.lent[f] = int(st.Uid)
-			return false
-		}
-		return st.Rdev != unix.Mkdev(1, 3)
-	}
-	return true
+	return err == nil && kind == stdio.Named
 }
 
 func (c *callerStreams) drain(f *os.File) (*os.File, error) {
@@ -115,10 +104,4 @@ func (c *callerStreams) wait() {
 	case <-drained:
 	case <-time.After(drainTime):
 	}
-}
-
-func sameFile(a, b *os.File) bool {
-	one, errA := a.Stat()
-	two, errB := b.Stat()
-	return errA == nil && errB == nil && os.SameFile(one, two)
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // On a hybrid host libcontainer does not know the cgroup2 that the app is in: stage1 hides it. A command that enters is there too.
@@ -47,10 +48,16 @@ func TestEnterJoinsHybridCgroup(t *testing.T) {
 	if _, err := stdout.Read(make([]byte, 3)); err != nil {
 		t.Error(err)
 	}
-	procs, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-	p.must(err)
-	if strings.Contains("\n"+string(procs), fmt.Sprintf("\n%d\n", cmd.Process.Pid)) {
-		t.Error("gantry-launch stays in the pod's cgroup")
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) { // the command may be faster than it
+		procs, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		p.must(err)
+		if !strings.Contains("\n"+string(procs), fmt.Sprintf("\n%d\n", cmd.Process.Pid)) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Error("gantry-launch stays in the pod's cgroup")
+			break
+		}
 	}
 	p.must(stdin.Close())
 	p.must(cmd.Wait())

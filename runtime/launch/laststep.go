@@ -18,8 +18,8 @@ type lastStep struct {
 	statusW *os.File
 }
 
-// stdio is the number of descriptors that every process has.
-const stdio = 3
+// standard is the number of descriptors that every process has.
+const standard = 3
 
 // newLastStep makes ready what gantry-init needs; f may be nil.
 func newLastStep(program *os.File, f *filter) (_ *lastStep, err error) {
@@ -43,7 +43,7 @@ func newLastStep(program *os.File, f *filter) (_ *lastStep, err error) {
 // namespace: to a file that has no path there.
 func (l *lastStep) wrap(process *libcontainer.Process) error {
 	theirs := len(process.ExtraFiles) // the app's sockets
-	first := stdio + theirs
+	first := standard + theirs
 	args := []string{"/proc/self/fd/" + strconv.Itoa(first), "exec", "--status-fd=" + strconv.Itoa(first+1)}
 	if theirs > 0 {
 		args = append(args, "--listen-fds="+strconv.Itoa(theirs))

@@ -47,6 +47,9 @@ func (s *start) spec() (*specs.Spec, error) {
 	if s.app.Seccomp != nil && spec.Linux.Seccomp != nil {
 		return nil, errors.New("two seccomp filters are configured")
 	}
+	if err := s.completeLimits(spec); err != nil {
+		return nil, err
+	}
 	for i := range spec.Linux.Namespaces {
 		n := &spec.Linux.Namespaces[i]
 		if n.Type == specs.MountNamespace || n.Type == specs.CgroupNamespace {

@@ -52,6 +52,11 @@ is "no process in the pod's own cgroup" "$(cat $U/gantry-$uuid/cgroup.procs)" ""
 is "an app in its cgroup" "$(cat $U/gantry-$uuid/small/cgroup.procs | wc -l)" 1
 has "controllers for apps" "$(cat $U/gantry-$uuid/cgroup.subtree_control)" "memory pids"
 is "memory limit" "$(cat $U/gantry-$uuid/small/memory.max)" 33554432
+is "all of an app over its limit is ended" "$(cat $U/gantry-$uuid/small/memory.oom.group)" 1
+is "no swap beyond the limit" "$(cat $U/gantry-$uuid/small/memory.swap.max 2>/dev/null || echo 0)" 0
+is "without a limit neither" "$(cat $U/gantry-$uuid/other/memory.oom.group)" 0
+is "processes are limited by default" "$(cat $U/gantry-$uuid/other/pids.max)" 2048
+has "an app cannot write its cgroup" "$(gantry enter --app=small $uuid sh -c 'mkdir /sys/fs/cgroup/x || touch /sys/fs/cgroup/pids.max' 2>&1)" "Read-only"
 is "process limit" "$(cat $U/gantry-$uuid/small/pids.max)" 50
 is "processor limit" "$(cat $U/gantry-$uuid/small/cpu.max)" "50000 100000"
 is "limit of the unit" "$(cat $U/memory.max)" 209715200
