@@ -19,10 +19,10 @@ CNI      = github.com/containernetworking/plugins
 CNIDIR   = $(shell $(GO) mod download $(CNI) && $(GO) list -m -f '{{.Dir}}' $(CNI))
 
 DEPS       = gcc libc6-dev libseccomp-dev pkg-config make ca-certificates nftables iproute2
-TEST_DEPS  = busybox-static mmdebstrap docker-registry umoci skopeo runc curl openssl zstd pigz xz-utils tar e2fsprogs iptables procps git gpg gpg-agent user-mode-linux wireguard-tools haproxy jq
+TEST_DEPS  = busybox-static mmdebstrap docker-registry umoci skopeo runc curl openssl zstd pigz xz-utils tar e2fsprogs iptables procps git gpg gpg-agent user-mode-linux wireguard-tools haproxy jq ansible-core
 BENCH_DEPS = runc crun podman skopeo umoci containerd iperf3 pigz zstd
 
-.PHONY: all gantry stage1 launch init cni deps test-deps bench-deps demo demo-image test test-v2 test-images test-images-small lint bench-peers install clean
+.PHONY: all gantry stage1 launch init cni deps test-deps bench-deps demo demo-image test test-v2 test-images test-images-small lint bench-peers fleet install clean
 
 all: gantry stage1 launch init cni
 
@@ -95,3 +95,5 @@ clean:
 # Machines with a kernel of their own and pure cgroup v2: User-mode Linux, half a minute.
 test-v2: test-deps all
 	CI=1 GANTRY_TEST_V2=1 $(GO) test -count=1 -run TestUnified ./tests/hosts
+fleet: test-deps all
+	$(GO) run ./tests/fleet -bin $(abspath $(BIN)) -o docs/fleet.md

@@ -24,6 +24,9 @@ var bootScript []byte
 type Options struct {
 	Bin   string // directory of gantry's programs
 	State string // an empty directory on a real file system: everything of the host
+
+	// Up is called at each boot as soon as there is a PID 1, to plug the host into a network of the caller's. May be nil.
+	Up func(pid int) error
 }
 
 // Host is a running machine: systemd in namespaces of its own.
@@ -31,6 +34,7 @@ type Host struct {
 	Share string // what the host sees as /mnt
 	state string
 	name  string
+	up    func(pid int) error
 	boot  *exec.Cmd
 	init  int // PID 1 of the host, as the machine outside counts
 	ended chan struct{}
@@ -46,7 +50,7 @@ func Boot(ctx context.Context, opts Options) (h *Host, err error) {
 	}
 	h = &Host{
 		Share: filepath.Join(opts.State, "share"), state: opts.State,
-		name: fmt.Sprintf("gantry-host-%d-%d", os.Getpid(), serial.Add(1)), ended: make(chan struct{}),
+		name: fmt.Sprintf("gantry-host-%d-%d", os.Getpid(), serial.Add(1)), ended: make(chan struct{}), up: opts.Up,
 	}
 	for _, d := range []string{"share", "data", "bin", "upper", "work", "root"} {
 		if err := os.MkdirAll(filepath.Join(opts.State, d), 0o755); err != nil {
@@ -94,10 +98,16 @@ func (h *Host) start(tree string) error {
 
 // await finds the host's PID 1, and waits until all its units are started.
 func (h *Host) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 90*time.Second) // a host that was rebooted starts its pods
 	defer cancel()
-	for {
+	for plugged := false; ; {
 		if h.findInit() {
+			if !plugged && h.up != nil {
+				if err := h.up(h.init); err != nil {
+					return err
+				}
+			}
+			plugged = true
 			// "degraded" is a failed unit, which is a test's business.
 			out, _ := h.command(ctx, "systemctl", "is-system-running", "--wait").Output()
 			if s := strings.TrimSpace(string(out)); s == "running" || s == "degraded" {
@@ -144,7 +154,7 @@ pid=$2; shift 2
 exec nsenter -t "$pid" -m -p -u -i -n -C -- env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 "$@"`
 
 func (h *Host) command(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "sh", append([]string{"-euc", enter, "enter", h.name, strconv.Itoa(h.init)}, args...)...)
+	return exec.CommandContext(ctx, "sh", append(h.Command()[1:], args...)...)
 }
 
 // Run runs a command on the host, and returns its exit code and what it wrote.
@@ -159,6 +169,14 @@ func (h *Host) Run(ctx context.Context, args ...string) (code int, stdout, stder
 	}
 	return cmd.ProcessState.ExitCode(), out.String(), errs.String(), err
 }
+
+// Command is a shell's command line, as arguments, that runs what follows it on the host; it holds until the next boot.
+func (h *Host) Command() []string {
+	return []string{"sh", "-euc", enter, "enter", h.name, strconv.Itoa(h.init)}
+}
+
+// Name is the host's name, and that of its cgroup in each of this machine's hierarchies.
+func (h *Host) Name() string { return h.name }
 
 // Path is where a file of the host lies outside.
 func (h *Host) Path(path string) string { return fmt.Sprintf("/proc/%d/root%s", h.init, path) }

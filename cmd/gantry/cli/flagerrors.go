@@ -35,6 +35,10 @@ var elsewhere = map[string]string{
 	"--trust-keys-from-https": "gantry trusts no key that it was given along with the image",
 	"--no-store":              "--pull-policy=update says it",
 	"--store-only":            "--pull-policy=never says it",
+	"--private-net":           "--net=default says it, and so does saying nothing",
+	"--stage1-hash":           "gantry has one stage1, its own",
+	"--stage1-url":            "gantry has one stage1, its own",
+	"--stage1-from-dir":       "gantry has one stage1, its own",
 	"--cap-retain":            "--caps-retain says it",
 	"--cap-remove":            "--caps-remove says it",
 }
