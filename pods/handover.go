@@ -15,6 +15,9 @@ const (
 	SocketsFD            // the first of the sockets of PassedSockets, for which stage0 makes room: systemd passes them from 3 on
 )
 
+// CredentialsDir is where apps find the credentials of their unit (LoadCredential=, SetCredential=).
+const CredentialsDir = "/run/credentials/unit"
+
 // maxSockets bounds what a unit may pass: the kernel lets no more descriptors go with one message either.
 const maxSockets = 253
 

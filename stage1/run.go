@@ -66,6 +66,7 @@ type app struct {
 	*pods.App
 	streams  appStreams
 	sockets  []*Socket           // that it takes
+	env      []string            // that only the running pod knows
 	passed   []pods.LaunchSocket // the same, as the launcher counts them
 	files    map[string]string   // what of /etc is bound into it
 	starting bool                // a launcher has it
@@ -204,7 +205,7 @@ func (s *supervisor) make(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return s.openCredentials()
 }
 
 // begin announces on disk what is about to be made, and makes the first of it.

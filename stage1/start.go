@@ -89,7 +89,7 @@ func (s *supervisor) request(apps []*app) *pods.Launch {
 			Users:      s.users,
 			Seccomp:    filter,
 			Sockets:    a.passed,
-			Env:        s.watchdogEnv(a),
+			Env:        append(s.watchdogEnv(a), a.env...),
 			Stdin:      a.streams.stdin,
 			Stdout:     a.streams.stdout,
 			Stderr:     a.streams.stderr,

@@ -74,7 +74,9 @@ func (s *start) launch() (int, error) {
 		return 0, err
 	}
 	process.Init = true
-	process.Env = append(process.Env, s.app.Env...)
+	for _, v := range s.app.Env {
+		process.Env = setEnv(process.Env, v)
+	}
 	passSockets(process, s.app.Sockets)
 	if err := last.wrap(process); err != nil {
 		return 0, err

@@ -98,15 +98,35 @@ func TestExtendTimeout(t *testing.T) {
 	}
 }
 
-// The unit's credentials are the apps'.
+// The unit's credentials are the apps', whoever their users are, and nobody else's.
 func TestCredentials(t *testing.T) {
 	m := boot(t)
-	m.unit(t, "secret.service", contract+"SetCredential=token:sesame\n"+run+
-		busybox+" -- sh -c 'cat $$CREDENTIALS_DIRECTORY/token; echo; touch $$CREDENTIALS_DIRECTORY/x && echo writable; sleep 1000'\n")
+	m.write(t, "/run/loaded", "loaded\n")
+	const look = `sh -c 'cd $$CREDENTIALS_DIRECTORY && cat token && echo && cat file; stat -c "mode %%a %%u %%n" . *; touch x; echo >file && echo writable; ` +
+		`ls /run/gantry /run/credentials/secret.service; for d in /proc/[0-9]*/root; do cat $$d/run/credentials/unit/token >/tmp/x && [ $$(stat -c %%u $${d%%/root}) != $$(id -u) ] && echo stolen; done; sleep 1000' `
+	m.unit(t, "secret.service", contract+"SetCredential=token:sesame\nLoadCredential=file:/run/loaded\n"+run+
+		busybox+" --name=root -- "+look+" --- "+busybox+" --name=web --user=1000 --group=1000 -- "+look+" --- "+busybox+" --name=other --user=1001 --readonly-rootfs --tmpfs=/tmp -- "+look+"\n")
 	m.start(t, "secret.service")
-	await(t, "the secret", func() bool { return strings.Contains(m.journal(t, "secret.service"), "sesame\n") })
-	if strings.Contains(m.journal(t, "secret.service"), "writable\n") {
-		t.Error("an app can change the unit's credentials")
+	uuid := m.uuid(t, "secret.service")
+	for app, uid := range map[string]string{"root": "0", "web": "1000", "other": "1001"} {
+		want := "sesame\nloaded\nmode 500 " + uid + " .\nmode 400 " + uid + " file\nmode 400 " + uid + " token"
+		var got string
+		await(t, "what "+app+" reads", func() bool {
+			m.must(t, "journalctl", "--sync")
+			got = m.sh(t, "journalctl --output=cat PRIORITY=6 GANTRY_APP="+app+" GANTRY_POD="+uuid)
+			return strings.Contains(got, "token\n") || strings.HasSuffix(got, "token")
+		})
+		if app != "root" && got != want { // root may do what it likes in its pod
+			t.Errorf("%s reads\n%s\nwant\n%s", app, got, want)
+		} else if !strings.HasPrefix(got, want) || strings.Contains(got, "writable") {
+			t.Errorf("%s reads\n%s\nwant\n%s", app, got, want)
+		}
+		if s := m.sh(t, "gantry enter --app="+app+" "+uuid+" sh -c 'cat $CREDENTIALS_DIRECTORY/token'"); s != "sesame" {
+			t.Errorf("who enters %s reads %q", app, s)
+		}
+	}
+	if s := m.sh(t, "find /run/gantry /var/lib/gantry/pods -name token"); s != "" {
+		t.Errorf("copies on the host: %s", s)
 	}
 }
 

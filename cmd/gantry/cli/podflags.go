@@ -185,7 +185,7 @@ func (o *podOptions) request(apps []*appOptions, in insecure) (*runtime.Request,
 	if req.DNS.Mode = o.dnsMode; o.dnsMode != "" && len(req.DNS.Servers) > 0 {
 		return nil, usagef("--dns=%s excludes other name servers", o.dnsMode)
 	}
-	passCredentials(req)
+	nameCredentials(req)
 	if o.inherit {
 		req.Env.Inherited = bundle.InheritedEnv(os.Environ())
 	}
