@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -65,23 +66,38 @@ func (x *pluginExec) ExecPlugin(ctx context.Context, path string, stdin []byte, 
 	var stdout, stderr limitedBuffer
 	c := exec.CommandContext(ctx, path)
 	c.Env, c.Stdin, c.Stdout, c.Stderr = environ, bytes.NewReader(stdin), &stdout, &stderr
-	// A process group of its own, so that what the plugin has started (iptables, say) dies with it.
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// A process group of its own, so that what the plugin has started (iptables, say) dies with it. If we are killed the plugin
+	// must not go on behind gc's back; the signal comes when the thread that started it ends.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if x.host.Cgroup != nil {
+		cgroup, err := x.host.Cgroup()
+		if err != nil {
+			return nil, fmt.Errorf("make a cgroup for plugins: %w", err)
+		}
+		if cgroup != nil {
+			c.SysProcAttr.UseCgroupFD, c.SysProcAttr.CgroupFD = true, int(cgroup.Fd())
+		}
+	}
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
 	// A grandchild that left the group may hold the pipes open; its output is not waited for.
 	c.WaitDelay = time.Second
 	err := c.Run()
+	if errors.Is(err, exec.ErrWaitDelay) && c.ProcessState.Success() {
+		err = nil // it has done its work, and left somebody behind who holds the pipes
+	}
 	switch cause := ctx.Err(); {
+	case stdout.over:
+		return nil, fmt.Errorf("printed more than %d bytes", maxPluginOutput)
+	case err == nil:
+		return stdout.Bytes(), nil
 	case errors.Is(cause, context.DeadlineExceeded):
 		return nil, fmt.Errorf("killed after %s", x.host.timeout())
 	case cause != nil:
 		return nil, fmt.Errorf("killed: %w", cause)
-	case stdout.over:
-		return nil, fmt.Errorf("printed more than %d bytes", maxPluginOutput)
-	case err != nil:
-		return nil, pluginError(err, stdout.Bytes(), stderr.Bytes())
 	}
-	return stdout.Bytes(), nil
+	return nil, pluginError(err, stdout.Bytes(), stderr.Bytes())
 }
 
 // pluginError makes one line of what a failed plugin printed: the error object of the CNI specification on stdout, else

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -29,18 +30,26 @@ type Host struct {
 	PluginDirs []string
 	// RunDir holds what must not outlive a reboot: leases/, cni/ (libcni's results). Default /run/gantry.
 	RunDir string
+	// Cgroup, if set, is asked for the cgroup (of version 2) in which plugins are to be born: what they start is found there when
+	// they leave it behind, or when their supervisor is killed. It may answer nil.
+	Cgroup func() (*os.File, error)
 	// Timeout bounds each plugin that is executed; it and its children are killed then. Default 60 s.
 	Timeout time.Duration
 }
 
 // Attachment is one pod's interface on one network. The same value, stored, is what Detach needs.
 type Attachment struct {
-	PodID    string             `json:"podID"`
-	Network  string             `json:"network"`
-	IfName   string             `json:"ifName"`
-	Args     [][2]string        `json:"args,omitempty"`
-	Ports    []conf.PortMapping `json:"ports,omitempty"`
-	Conflist []byte             `json:"-"`
+	PodID   string             `json:"podID"`
+	Network string             `json:"network"`
+	IfName  string             `json:"ifName"`
+	Args    [][2]string        `json:"args,omitempty"`
+	Ports   []conf.PortMapping `json:"ports,omitempty"`
+	// Aliases and DNS are for plugins with the capabilities aliases and dns: other names of the pod, and what its resolv.conf says.
+	Aliases  []string `json:"aliases,omitempty"`
+	DNS      DNS      `json:"dns,omitzero"`
+	Conflist []byte   `json:"-"`
+
+	caps map[string]any // as the register has them, instead of what the fields above come to
 }
 
 const (
@@ -76,8 +85,14 @@ func (h *Host) Attach(ctx context.Context, a Attachment, netns string) (Result, 
 	// The caller's context may be what ended ADD; taking back must not end with it.
 	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.timeout()*time.Duration(len(list.Plugins)))
 	defer cancel()
-	return Result{}, errors.Join(err, h.detach(undo, a, list, netns, true))
+	if derr := h.detach(undo, a, list, netns, true); derr != nil {
+		return Result{}, fmt.Errorf("%w; %w: %w", err, ErrLeft, derr)
+	}
+	return Result{}, err
 }
+
+// ErrLeft says that what an Attach that failed had begun could not be taken back: Detach is to be called again, later.
+var ErrLeft = errors.New("not all of it could be taken back")
 
 // list parses the frozen conflist, and checks that it is the one of the network that the attachment names.
 func (a Attachment) list() (*libcni.NetworkConfigList, error) {
@@ -102,31 +117,46 @@ func (a Attachment) list() (*libcni.NetworkConfigList, error) {
 	return l, nil
 }
 
-// runtimeConf says to libcni what this attachment is. IgnoreUnknown is added to CNI_ARGS, as each plugin refuses keys that
-// are meant for another one of the chain. An address asked for as IP= is also given as the capability ips.
+// runtimeConf says to libcni what this attachment is; each plugin gets the capabilities that it declares. IgnoreUnknown is added to
+// CNI_ARGS, as each plugin refuses keys that are meant for another one of the chain.
 func (a Attachment) runtimeConf(netns string) *libcni.RuntimeConf {
 	args := slices.Clone(a.Args)
-	caps := map[string]any{}
-	var ips []string
-	ignore := false
-	for _, kv := range args {
-		switch kv[0] {
-		case "IP":
-			ips = append(ips, kv[1])
-		case "IgnoreUnknown":
-			ignore = true
-		}
-	}
-	if !ignore {
+	if !slices.ContainsFunc(args, func(kv [2]string) bool { return kv[0] == "IgnoreUnknown" }) {
 		args = append(args, [2]string{"IgnoreUnknown", "1"})
 	}
-	if ips != nil {
-		caps["ips"] = ips
+	caps := a.caps
+	if caps == nil {
+		caps = a.capabilities()
+	}
+	return &libcni.RuntimeConf{ContainerID: a.PodID, NetNS: netns, IfName: a.IfName, Args: args, CapabilityArgs: caps}
+}
+
+// capabilities are what plugins may declare to take of the pod.
+func (a Attachment) capabilities() map[string]any {
+	caps := map[string]any{}
+	wishes, err := conf.ParseWishes(a.Args)
+	if err != nil {
+		return caps // of a pod that an earlier gantry has prepared: DEL must not fail for it
+	}
+	if wishes.IPs != nil {
+		caps["ips"] = wishes.IPs
+	}
+	if wishes.MAC != "" {
+		caps["mac"] = wishes.MAC
+	}
+	if wishes.Bandwidth != nil {
+		caps["bandwidth"] = wishes.Bandwidth
+	}
+	if aliases := slices.Concat(a.Aliases, wishes.Aliases); aliases != nil {
+		caps["aliases"] = aliases
+	}
+	if a.DNS.Nameservers != nil || a.DNS.Search != nil {
+		caps["dns"] = map[string][]string{"servers": a.DNS.Nameservers, "searches": a.DNS.Search}
 	}
 	if len(a.Ports) > 0 {
 		caps["portMappings"] = portMappings(a.Ports)
 	}
-	return &libcni.RuntimeConf{ContainerID: a.PodID, NetNS: netns, IfName: a.IfName, Args: args, CapabilityArgs: caps}
+	return caps
 }
 
 // portMapping is the entry of the capability portMappings as CNI's conventions have it.

@@ -1,12 +1,6 @@
 package network
 
-import (
-	"encoding/json"
-	"fmt"
-	"net/netip"
-
-	"github.com/gantryrun/gantry/network/conf"
-)
+import "fmt"
 
 // Attached is an attachment as the host's register has it.
 type Attached struct {
@@ -24,35 +18,9 @@ func (h *Host) Register() ([]Attached, error) {
 	}
 	var out []Attached
 	for _, n := range all {
-		a := Attached{Attachment{PodID: n.ContainerID, Network: n.Network, IfName: n.IfName, Args: n.CniArgs, Conflist: n.Config}, n.NetNS}
-		if a.Ports, err = portsOf(n.CapabilityArgs["portMappings"]); err == nil {
-			out = append(out, a)
-		}
-	}
-	return out, nil
-}
-
-// portsOf reads what portMappings wrote.
-func portsOf(arg any) ([]conf.PortMapping, error) {
-	if arg == nil {
-		return nil, nil
-	}
-	data, err := json.Marshal(arg)
-	if err != nil {
-		return nil, err
-	}
-	var maps []portMapping
-	if err := json.Unmarshal(data, &maps); err != nil {
-		return nil, err
-	}
-	out := make([]conf.PortMapping, len(maps))
-	for i, m := range maps {
-		out[i] = conf.PortMapping{HostPort: uint16(m.HostPort), ContainerPort: uint16(m.ContainerPort), Protocol: m.Protocol}
-		if m.HostIP != "" {
-			if out[i].HostIP, err = netip.ParseAddr(m.HostIP); err != nil {
-				return nil, err
-			}
-		}
+		out = append(out, Attached{Attachment{
+			PodID: n.ContainerID, Network: n.Network, IfName: n.IfName, Args: n.CniArgs, Conflist: n.Config, caps: n.CapabilityArgs,
+		}, n.NetNS})
 	}
 	return out, nil
 }

@@ -69,6 +69,9 @@ func (r *Runtime) GC(ctx context.Context, opts GCOptions) (*GCReport, error) {
 		report.Images, err = r.Store.GC(ctx, image.GCOptions{Keep: r.usedImages, InUse: r.standingImages, Grace: opts.Grace, DryRun: opts.DryRun})
 		errs = append(errs, err)
 	}
+	if !opts.DryRun {
+		errs = append(errs, r.collectNetworks(ctx))
+	}
 	if report.Kept == 0 && !opts.DryRun && !opts.MarkOnly {
 		errs = append(errs, r.resetNetwork(ctx))
 	}

@@ -40,6 +40,30 @@ func (r *Runtime) CheckNetwork(ctx context.Context, repair bool) (*audit.Report,
 	return &rep, nil
 }
 
+// collectNetworks has stage1 run CNI's GC of the networks that gantry alone owns. Most hosts have none that needs it.
+func (r *Runtime) collectNetworks(ctx context.Context) error {
+	entries, err := r.Networks.List()
+	if err != nil {
+		return err
+	}
+	req := audit.Request{Version: audit.Version, PluginDirs: r.Networks.PluginDirs}
+	for _, e := range entries {
+		if e.Err != nil || !e.Collectable() {
+			continue
+		}
+		conflist, err := e.Conflist()
+		if err != nil {
+			return fmt.Errorf("network %q: %w", e.Name, err)
+		}
+		req.Networks = append(req.Networks, audit.Network{Name: e.Name, Conflist: conflist})
+	}
+	if req.Networks == nil {
+		return nil
+	}
+	_, err = r.askStage1(ctx, "collect-network", req)
+	return err
+}
+
 // askStage1 runs a verb of stage1 that takes a request on its standard input, and gives what it prints.
 func (r *Runtime) askStage1(ctx context.Context, verb string, req audit.Request) ([]byte, error) {
 	argv, err := r.stage1(verb, r.Dir)

@@ -20,6 +20,10 @@ func attachments(pod *pods.Pod, m *pods.Manifest) ([]network.Attachment, error) 
 			return nil, fmt.Errorf("read configuration of network %s: %w", n.Name, err)
 		}
 		a := network.Attachment{PodID: pod.UUID, Network: n.Name, IfName: n.IfName, Args: n.Args, Conflist: conflist}
+		a.DNS = network.DNS{Nameservers: m.DNS.Servers, Search: m.DNS.Search}
+		if m.Name != "" {
+			a.Aliases = []string{m.Name}
+		}
 		if n.Publish {
 			if a.Ports, err = portMappings(m.Ports); err != nil {
 				return nil, err
@@ -59,11 +63,14 @@ func (s *supervisor) attach(ctx context.Context) error {
 	if err != nil || len(list) == 0 {
 		return err
 	}
-	host := network.Host{PluginDirs: s.manifest.PluginDirs}
+	host := &network.Host{PluginDirs: s.manifest.PluginDirs, Cgroup: s.pluginCgroup}
 	s.net = &pods.Net{}
 	for _, a := range list {
 		r, err := s.attachTo(ctx, host, a, netns)
 		if err != nil {
+			if errors.Is(err, network.ErrLeft) { // gc is to try again
+				s.undo.push("network "+a.Network, func(context.Context) error { return network.ErrLeft })
+			}
 			return err
 		}
 		s.undo.push("network "+a.Network, func(ctx context.Context) error { return host.Detach(ctx, a, netns) })

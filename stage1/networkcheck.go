@@ -3,6 +3,7 @@ package stage1
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -92,4 +93,42 @@ func ofSupervisor(pod *pods.Pod, netns string) bool {
 	}
 	start, err := pods.ProcessStart(run.PID)
 	return err == nil && start == run.StartTime && run.BootID == pods.BootID()
+}
+
+// CollectNetwork runs CNI's GC of networks that gantry alone owns. While a pod is being attached somewhere on the host it does
+// nothing: the next gc comes. To what the host's register says is attached it adds the live pods of dir, in case somebody has lost it.
+func CollectNetwork(ctx context.Context, dir string, in io.Reader) error {
+	var req audit.Request
+	if err := readRequest(in, &req); err != nil {
+		return err
+	}
+	store := pods.In(dir)
+	uuids, err := store.UUIDs()
+	if err != nil {
+		return err
+	}
+	var alive []network.Attachment
+	for _, uuid := range uuids {
+		pod, err := pods.OpenDir(store.PodPath(uuid))
+		if err != nil {
+			continue // gone
+		}
+		if state, err := pod.State(); err != nil || !state.Over() {
+			if m, err := pod.Manifest(); err == nil {
+				for _, n := range m.Networks {
+					alive = append(alive, network.Attachment{PodID: uuid, Network: n.Name, IfName: n.IfName})
+				}
+			}
+		}
+		_ = pod.Close()
+	}
+	var conflists [][]byte
+	for _, n := range req.Networks {
+		conflists = append(conflists, n.Conflist)
+	}
+	err = (&network.Host{PluginDirs: req.PluginDirs}).Collect(ctx, conflists, alive)
+	if errors.Is(err, network.ErrInUse) {
+		return nil
+	}
+	return err
 }

@@ -13,7 +13,7 @@ import (
 // attachTo attaches the pod to one network. What a dead pod of the same data directory still has, because its supervisor was
 // killed and gc has not been there yet, is taken from it: a unit that is started again must get its port and its address at
 // once. Each owner is swept once, so this ends.
-func (s *supervisor) attachTo(ctx context.Context, host network.Host, a network.Attachment, netns string) (network.Result, error) {
+func (s *supervisor) attachTo(ctx context.Context, host *network.Host, a network.Attachment, netns string) (network.Result, error) {
 	swept := map[string]bool{}
 	for {
 		r, err := host.Attach(ctx, a, netns)

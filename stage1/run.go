@@ -53,10 +53,11 @@ type supervisor struct {
 	reaper   *reaper
 	terminal *terminal // of the app, if it has one
 	control
-	users  *pods.UserRange // of the pod's user namespace; nil: it has none
-	net    *pods.Net
-	netDNS pods.DNS
-	levels [][]*app
+	users   *pods.UserRange // of the pod's user namespace; nil: it has none
+	plugins *os.File        // the cgroup of network plugins, once one was executed
+	net     *pods.Net
+	netDNS  pods.DNS
+	levels  [][]*app
 	events
 	verdict
 }

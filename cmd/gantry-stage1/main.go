@@ -3,6 +3,7 @@
 //	gantry-stage1 run [--detached] PODDIR    descriptors: 3 pod directory, 4 life lock, 5 ready pipe (detached), 6... sockets of the unit
 //	gantry-stage1 undo PODDIR                descriptors: 3 pod directory
 //	gantry-stage1 check-network DIR          stdin: audit.Request, stdout: audit.Report
+//	gantry-stage1 collect-network DIR        stdin: audit.Request
 //	gantry-stage1 reset-network [--sysctls]  no pod is left: rules go and, if asked, forwarding is what it was before
 package main
 
@@ -45,6 +46,11 @@ func run(args []string) (int, error) {
 		return 0, nil
 	case len(args) == 2 && args[0] == "check-network":
 		if err := stage1.CheckNetwork(context.Background(), args[1], os.Stdin, os.Stdout); err != nil {
+			return stage1.ExitInternal, err
+		}
+		return 0, nil
+	case len(args) == 2 && args[0] == "collect-network":
+		if err := stage1.CollectNetwork(context.Background(), args[1], os.Stdin); err != nil {
 			return stage1.ExitInternal, err
 		}
 		return 0, nil

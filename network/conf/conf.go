@@ -17,6 +17,7 @@ import (
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/utils"
+	"github.com/containernetworking/cni/pkg/version"
 )
 
 // ErrNotFound says that no directory and no built-in network has the name that was asked for.
@@ -40,7 +41,22 @@ func Dirs(system, local, user string) []string {
 			dirs = append(dirs, filepath.Join(d, "net.d"))
 		}
 	}
-	return append(dirs, "/etc/cni/net.d")
+	return append(dirs, sharedDir)
+}
+
+// sharedDir is where every CNI runtime of the host looks: a network that is configured there is not gantry's alone.
+const sharedDir = "/etc/cni/net.d"
+
+// Collectable says whether CNI's GC may and should be run for the network: it is configured in a directory of gantry's own, so that nobody
+// else attaches to it; it is of a version that has GC; and it has a plugin that is executed, as the built-in ones leave nothing.
+func (e *Entry) Collectable() bool {
+	if e.File == "" || filepath.Dir(e.File) == sharedDir {
+		return false
+	}
+	knows, err := version.GreaterThanOrEqualTo(e.CNIVersion, "1.1.0")
+	return err == nil && knows && slices.ContainsFunc(e.list.Plugins, func(p *libcni.PluginConfig) bool {
+		return !Builtin(p.Network.Type) || p.Network.IPAM.Type != "" && !Builtin(p.Network.IPAM.Type)
+	})
 }
 
 // Entry is one network that can be asked for by name, or a file that defines none.

@@ -51,6 +51,9 @@ func (s Source) Freeze(sel Selection, ports []PortMapping) ([]Network, error) {
 		if err := s.checkPlugins(e); err != nil {
 			return nil, err
 		}
+		if err := e.checkWishes(req.Args); err != nil {
+			return nil, err
+		}
 		frozen, err := freezeList(e.list)
 		if err != nil {
 			return nil, fmt.Errorf("freeze network %q (%s): %w", e.Name, e.origin(), err)

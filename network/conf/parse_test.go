@@ -168,3 +168,40 @@ func TestCheckPorts(t *testing.T) {
 		})
 	}
 }
+
+func TestParseWishes(t *testing.T) {
+	tests := map[string]struct {
+		args [][2]string
+		want Wishes
+		err  string
+	}{
+		"nothing":      {nil, Wishes{}, ""},
+		"others":       {[][2]string{{"K", "V"}}, Wishes{}, ""},
+		"addresses":    {[][2]string{{"IP", "10.0.0.2"}, {"IP", "fd00::2/64"}}, Wishes{IPs: []string{"10.0.0.2", "fd00::2/64"}}, ""},
+		"MAC":          {[][2]string{{"MAC", "02:00:00:00:00:01"}}, Wishes{MAC: "02:00:00:00:00:01"}, ""},
+		"aliases":      {[][2]string{{"ALIAS", "web"}, {"ALIAS", "db.example"}}, Wishes{Aliases: []string{"web", "db.example"}}, ""},
+		"rates":        {[][2]string{{"INGRESS", "10M"}, {"EGRESS", "800k"}}, Wishes{Bandwidth: &Bandwidth{10e6, 1e6, 800e3, 262144}}, ""},
+		"a great rate": {[][2]string{{"EGRESS", "40G"}}, Wishes{Bandwidth: &Bandwidth{EgressRate: 40e9, EgressBurst: 2147483647}}, ""},
+		"no address":   {[][2]string{{"IP", "10.0"}}, Wishes{}, `"10.0" is not an IP address`},
+		"no MAC":       {[][2]string{{"MAC", "02:00"}}, Wishes{}, "is not the MAC address"},
+		"multicast":    {[][2]string{{"MAC", "01:00:5e:00:00:01"}}, Wishes{}, "is not the MAC address"},
+		"no rate":      {[][2]string{{"INGRESS", "fast"}}, Wishes{}, `"fast" is not a rate`},
+		"two units":    {[][2]string{{"INGRESS", "1kM"}}, Wishes{}, "is not a rate"},
+		"next to none": {[][2]string{{"INGRESS", "10"}}, Wishes{}, "is not a rate"},
+		"no name":      {[][2]string{{"ALIAS", "a b"}}, Wishes{}, "is not a host name"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := ParseWishes(test.args)
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) {
+					t.Errorf("error %v, want %q", err, test.err)
+				}
+				return
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" || err != nil {
+				t.Errorf("%v\n%s", err, diff)
+			}
+		})
+	}
+}

@@ -2,7 +2,6 @@ package conf
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 )
 
@@ -87,13 +86,10 @@ func parseRequest(item string) (Request, error) {
 		if !ok || k == "" {
 			return Request{}, fmt.Errorf("--net: argument %q of network %q is not KEY=VALUE", kv, name)
 		}
-		if k == "IP" {
-			bare, _, _ := strings.Cut(v, "/") // the IPAM plugin static wants a prefix length, host-local takes one
-			if _, err := netip.ParseAddr(bare); err != nil {
-				return Request{}, fmt.Errorf("--net: network %q: %q is not an IP address", name, v)
-			}
-		}
 		req.Args = append(req.Args, [2]string{k, v})
+	}
+	if _, err := ParseWishes(req.Args); err != nil {
+		return Request{}, fmt.Errorf("--net: network %q: %w", name, err)
 	}
 	return req, nil
 }

@@ -1,0 +1,156 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/tests/box"
+	"github.com/gantryrun/gantry/tests/build"
+)
+
+// faulty is a network with a plugin that fails as it is told to.
+type faulty struct {
+	*host
+	etc, dir string
+}
+
+func newFaulty(t *testing.T, h *host) faulty {
+	t.Helper()
+	f := faulty{h, t.TempDir(), t.TempDir()}
+	bin := t.TempDir()
+	c := exec.Command("go", "build", "-o", filepath.Join(bin, "cnifault"), "github.com/gantryrun/gantry/tests/cnifault")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("build cnifault: %v\n%s", err, out)
+	}
+	for name, content := range map[string]string{
+		"paths.d/cni.json": fmt.Sprintf(`{"kind": "paths", "version": "v1", "cni": [%q]}`, bin),
+		"net.d/n.conflist": fmt.Sprintf(`{"cniVersion": "1.1.0", "name": "n", "plugins": [
+			{"type": "gantry-ptp", "ipMasq": true, "ipam": {"type": "gantry-leases", "subnet": "10.40.0.0/24"}},
+			{"type": "cnifault", "dir": %q},
+			{"type": "gantry-portmap", "capabilities": {"portMappings": true}}]}`, f.dir),
+	} {
+		file := filepath.Join(f.etc, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f
+}
+
+func (f faulty) set(t *testing.T, command, fault string) {
+	t.Helper()
+	_ = os.Remove(filepath.Join(f.dir, command))
+	if fault != "" {
+		if err := os.WriteFile(filepath.Join(f.dir, command), []byte(fault), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// called says whether the plugin has been called with a command since the log was removed.
+func (f faulty) called(command string) bool {
+	data, _ := os.ReadFile(filepath.Join(f.dir, "log"))
+	return strings.Contains(string(data), command+" ")
+}
+
+// plugins are the plugin's processes.
+func plugins(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	all, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range all {
+		stat, _ := os.ReadFile(path)
+		if s := string(stat); strings.Contains(s, " (cnifault) ") && !strings.Contains(s, ") Z ") {
+			out = append(out, strings.Fields(s)[0])
+		}
+	}
+	return out
+}
+
+// SIGKILL of the supervisor around every call of a plugin, and plugins that fail under a supervisor that lives: gc leaves the host as it
+// was, and no process of a plugin outlives its pod.
+func TestFaultyNetwork(t *testing.T) {
+	if !box.Enter(t, build.Env(build.Dir(t))) {
+		return
+	}
+	h := newHost(t)
+	image := busyboxArchive(t)
+	h.must(t, "fetch", image)
+	f := newFaulty(t, h)
+	for _, test := range []struct {
+		command, fault string
+		until          string // a call of the plugin, after which the supervisor is killed; empty: it is stopped
+		runs           bool
+	}{
+		{"ADD", "hang", "ADD", false}, {"ADD", "half-hang", "ADD", false}, {"ADD", "daemon", "ADD", true},
+		{"DEL", "hang", "DEL", true}, {"DEL", "half-hang", "DEL", true},
+		{"ADD", "daemon", "", true}, {"ADD", "error", "", false}, {"ADD", "half", "", false}, {"ADD", "crash", "", false},
+		{"DEL", "error", "", true}, {"DEL", "crash", "", true}, {"DEL", "daemon", "", true},
+	} {
+		t.Run(fmt.Sprintf("%s %s, killed in %q", test.command, test.fault, test.until), func(t *testing.T) {
+			_ = os.Remove(filepath.Join(f.dir, "log"))
+			f.set(t, test.command, test.fault)
+			f.runAndEnd(t, image, test.until, test.runs)
+			if test.fault == "daemon" && test.until == "" {
+				await(t, "what the plugin has started to end with the pod", func() bool { return len(plugins(t)) == 0 })
+			}
+			for _, command := range []string{"ADD", "DEL", "GC"} {
+				f.set(t, command, "")
+			}
+			h.must(t, "--local-config="+f.etc, "gc", "--grace-period=0s")
+			if !f.called("DEL") || !f.called("GC") {
+				t.Error("gc has not called the plugin")
+			}
+			await(t, "the plugin's processes to be gone", func() bool { return len(plugins(t)) == 0 })
+			h.check(t)
+			h.must(t, "fetch", image)
+		})
+	}
+}
+
+// runAndEnd runs a pod on the network and kills its supervisor in the middle of a call, or stops it.
+func (f faulty) runAndEnd(t *testing.T, image, until string, runs bool) {
+	t.Helper()
+	uuidFile := filepath.Join(t.TempDir(), "uuid")
+	cmd := f.command(t, "--local-config="+f.etc, "run", "--net=n", "--port=8080:80/tcp", "--uuid-file-save="+uuidFile, image, "--", "sleep", "300")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan error, 1)
+	go func() { over <- cmd.Wait() }()
+	uuid := ""
+	await(t, "the plugin's ADD", func() bool {
+		data, _ := os.ReadFile(uuidFile)
+		uuid = strings.TrimSpace(string(data))
+		return f.called("ADD") && uuid != ""
+	})
+	if until == "ADD" {
+		_ = cmd.Process.Kill()
+	} else if runs {
+		f.must(t, "status", "--wait-ready=20s", uuid)
+		_ = cmd.Process.Signal(unix.SIGTERM)
+		if until == "DEL" {
+			await(t, "the plugin's DEL", func() bool { return f.called("DEL") })
+			_ = cmd.Process.Kill()
+		}
+	}
+	if err := <-over; err == nil {
+		t.Error("exit code 0")
+	}
+	if s := f.state(t, uuid); s != "exited" && s != "aborted" {
+		t.Errorf("the pod is %s", s)
+	}
+}
