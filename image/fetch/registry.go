@@ -51,7 +51,7 @@ func dial(ctx context.Context, e endpoint, ref image.Ref, auth authn.Authenticat
 	if err != nil {
 		return nil, fmt.Errorf("registry %q: %w", e.host, err)
 	}
-	rt, err := transport.NewWithContext(ctx, reg, auth, transport.NewUserAgent(&retrier{g, p.backoff}, "gantry"),
+	rt, err := transport.NewWithContext(ctx, reg, auth, transport.NewUserAgent(&retrier{g, p}, "gantry"),
 		[]string{reg.Repo(e.repository).Scope(transport.PullScope)})
 	if err != nil {
 		g.http.CloseIdleConnections()
@@ -94,8 +94,6 @@ func (r *repository) getManifest(ctx context.Context, id string) ([]byte, string
 
 // get asks for one small document of the repository.
 func (r *repository) get(ctx context.Context, kind, id string, accept ...string) (raw []byte, mediaType string, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url(kind, id), nil)
 	if err != nil {
 		return nil, "", err
@@ -109,7 +107,7 @@ func (r *repository) get(ctx context.Context, kind, id string, accept ...string)
 	if resp.StatusCode != http.StatusOK {
 		return nil, "", explain(r.endpoint, transport.CheckError(resp, http.StatusOK))
 	}
-	raw, err = io.ReadAll(newStallReader(ctx, resp.Body, r.pace.stall, cancel)) // bounded by the guard
+	raw, err = io.ReadAll(resp.Body) // the retrier has it already
 	if err != nil {
 		return nil, "", fmt.Errorf("%s %s: %w", kind, id, err)
 	}
@@ -140,6 +138,8 @@ func explain(e endpoint, err error) error {
 		return fmt.Errorf("%w: %s: %w", ErrUnreachable, e.host, err)
 	case errors.Is(err, ErrLimit), errors.Is(err, context.Canceled):
 		return err
+	case errors.Is(err, ErrStalled):
+		return fmt.Errorf("%s: %w", e.host, err)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w: %s: connection refused", ErrUnreachable, e.host)
 	case errors.As(err, &dns):

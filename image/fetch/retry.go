@@ -1,10 +1,14 @@
 package fetch
 
 import (
+	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -33,16 +37,17 @@ func (c *Client) pace() pace {
 	return p
 }
 
-// retrier repeats requests that failed for reasons that pass.
+// retrier repeats requests that failed for reasons that pass. What is small (all but blobs) it reads whole, so that a
+// document that breaks off is asked for again as well.
 type retrier struct {
-	inner   http.RoundTripper
-	backoff time.Duration
+	inner http.RoundTripper
+	pace  pace
 }
 
 func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
-	backoff := r.backoff
+	backoff := r.pace.backoff
 	for try := 1; ; try++ {
-		resp, err := r.inner.RoundTrip(req)
+		resp, err := r.try(req)
 		pause, again := retryable(resp, err)
 		if !again || try == maxTries || req.Method != http.MethodGet || req.Context().Err() != nil {
 			return resp, err
@@ -60,11 +65,42 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
+// errBroken: an answer that broke off.
+var errBroken = errors.New("broken off")
+
+// try makes one request. What a ping says, and what more a server says of an error, nobody waits for.
+func (r *retrier) try(req *http.Request) (*http.Response, error) {
+	if req.Context().Value(blobKey{}) != nil || strings.HasSuffix(req.URL.Path, "/v2/") {
+		return r.inner.RoundTrip(req)
+	}
+	ctx, cancel := context.WithCancelCause(req.Context())
+	resp, err := r.inner.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	body := newStallReader(ctx, resp.Body, r.pace.stall, cancel)
+	if resp.StatusCode != http.StatusOK {
+		resp.Body = body
+		return resp, nil
+	}
+	defer body.Close()
+	data, err := io.ReadAll(body) // bounded by the guard
+	switch {
+	case err == nil:
+		resp.Body = io.NopCloser(bytes.NewReader(data))
+		return resp, nil
+	case errors.Is(err, ErrLimit), errors.Is(err, ErrStalled), req.Context().Err() != nil:
+		return nil, err
+	}
+	return nil, fmt.Errorf("%w: %w", errBroken, err)
+}
+
 // retryable says whether trying again may help, and the pause that the server asks for, if it does.
 func retryable(resp *http.Response, err error) (pause time.Duration, again bool) {
 	if err != nil {
 		// A connection that broke, often an idle one that the server had closed. Nobody there is an answer.
-		return 0, errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		return 0, errors.Is(err, errBroken) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
 			errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 	}
 	switch resp.StatusCode {

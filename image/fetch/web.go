@@ -51,7 +51,7 @@ func (c *Client) website(ctx context.Context, u *url.URL) (*website, error) {
 	if w.guard, err = newTransport(e, w.pace.stall); err != nil {
 		return nil, err
 	}
-	w.client = newHTTPClient(transport.NewUserAgent(&retrier{w.guard, w.pace.backoff}, "gantry"))
+	w.client = newHTTPClient(transport.NewUserAgent(&retrier{w.guard, w.pace}, "gantry"))
 	w.auth, err = c.authorization(ctx, e)
 	return w, err
 }
