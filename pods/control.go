@@ -6,16 +6,39 @@ const ControlFile = "ctl"
 
 // ControlRequest asks the supervisor for something that signals cannot say.
 type ControlRequest struct {
-	Version string `json:"version"`
-	Verb    string `json:"verb"` // ControlRestart
-	App     string `json:"app"`
+	Version string   `json:"version"`
+	Verb    string   `json:"verb"` // Control...
+	App     string   `json:"app"`
+	Streams []string `json:"streams,omitempty"` // of ControlAttach: Attach...; none: all that there are
 }
 
-// ControlRestart stops an app as a stop of the pod would, and starts it again, whatever its policy. The reply comes when its
-// program has been executed.
-const ControlRestart = "restart"
+// What ControlRequest.Verb can be.
+const (
+	// ControlRestart stops an app as a stop of the pod would, and starts it again, whatever its policy. The reply comes when its
+	// program has been executed.
+	ControlRestart = "restart"
+	// ControlStreams asks what can be attached to: ControlReply.Streams.
+	ControlStreams = "streams"
+	// ControlAttach gets a descriptor for each of ControlReply.Streams, in that order, with the reply. The connection stays: its end detaches.
+	// Until then the client may send ControlEOF; what it could not be given in time it is told, in replies with Lost.
+	ControlAttach = "attach"
+	// ControlEOF, on the connection of an attached client, ends the app's stdin, for good.
+	ControlEOF = "eof"
+)
+
+// The streams of an app that can be attached to: what a client writes to, and what it reads from. AttachTTYIn is the master of the
+// terminal, to set its size with, and not to be read.
+const (
+	AttachStdin  = "stdin"
+	AttachStdout = "stdout"
+	AttachStderr = "stderr"
+	AttachTTYIn  = "tty-in"
+	AttachTTYOut = "tty-out"
+)
 
 // ControlReply says that it was done, or why not.
 type ControlReply struct {
-	Error string `json:"error,omitempty"`
+	Error   string   `json:"error,omitempty"`
+	Streams []string `json:"streams,omitempty"`
+	Lost    uint64   `json:"lost,omitempty"` // bytes of output that an attached client was too slow for
 }

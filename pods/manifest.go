@@ -157,13 +157,14 @@ type Socket struct {
 }
 
 // What App.Stdin, App.Stdout and App.Stderr can be. Empty lets stage1 choose: the caller's own stream for one app in the foreground
-// (a prefixed copy for several), else the log.
+// (a prefixed copy for several), else the log. StreamTTY is of all three, or none.
 const (
 	StreamInherit = "inherit"
 	StreamLog     = "log"
-	StreamJournal = "journal"
+	StreamJournal = "journal" // journald's own socket, uncopied
 	StreamNull    = "null"
 	StreamTTY     = "tty"
+	StreamStream  = "stream" // a pipe of the supervisor's, to attach to
 )
 
 // Hook is a program that runs before an app starts or after it has ended, as root in the app's root file system. How is in

@@ -22,35 +22,51 @@ func RestartApp(ctx context.Context, pod *pods.Pod, app string) error {
 	return control(ctx, pod, &pods.ControlRequest{Verb: pods.ControlRestart, App: app})
 }
 
-// control asks the pod's supervisor for something, and waits for it.
-func control(ctx context.Context, pod *pods.Pod, req *pods.ControlRequest) error {
+// reach connects to the pod's supervisor.
+func reach(ctx context.Context, pod *pods.Pod) (*net.UnixConn, error) {
 	state, err := pod.State()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if state != pods.Running {
-		return stateErrorf("pod %s is %s, not running", pod.UUID, state)
+		return nil, stateErrorf("pod %s is %s, not running", pod.UUID, state)
 	}
 	run, err := pod.Run()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(run.RunDir, pods.ControlFile))
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {
-		return stateErrorf("the supervisor of pod %s takes no requests: it is ending, or is of an older version", pod.UUID)
+		return nil, stateErrorf("the supervisor of pod %s takes no requests: it is ending, or is of an older version", pod.UUID)
 	}
 	if err != nil {
-		return fmt.Errorf("reach the supervisor of pod %s: %w", pod.UUID, err)
+		return nil, fmt.Errorf("reach the supervisor of pod %s: %w", pod.UUID, err)
 	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	return conn.(*net.UnixConn), nil
+}
+
+func askFor(conn *net.UnixConn, req *pods.ControlRequest) error {
 	req.Version = pods.Version
 	data, err := json.Marshal(req)
 	if err != nil {
 		return err
 	}
 	if _, err := conn.Write(append(data, '\n')); err != nil {
-		return fmt.Errorf("ask the supervisor of pod %s: %w", pod.UUID, err)
+		return fmt.Errorf("ask the supervisor: %w", err)
+	}
+	return nil
+}
+
+// control asks the pod's supervisor for something, and waits for it.
+func control(ctx context.Context, pod *pods.Pod, req *pods.ControlRequest) error {
+	conn, err := reach(ctx, pod)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	if err := askFor(conn, req); err != nil {
+		return err
 	}
 	reply := pods.ControlReply{}
 	err = json.NewDecoder(io.LimitReader(conn, maxReply)).Decode(&reply)

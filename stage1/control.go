@@ -28,7 +28,8 @@ type control struct {
 // order is what a client wants. done is called once, with nil or what was wrong.
 type order struct {
 	pods.ControlRequest
-	done func(error)
+	session *session // what the loop has for the client; settled when done is called
+	done    func(error)
 }
 
 // patience is what a client has to say what it wants.
@@ -83,25 +84,31 @@ func listen(path string) (net.Listener, error) {
 // serve hears one client.
 func (s *supervisor) serve(c *net.UnixConn) {
 	defer c.Close()
-	reply := pods.ControlReply{}
-	if err := s.hear(c); err != nil {
-		reply.Error = err.Error()
+	session := &session{conn: c}
+	defer session.end()
+	in := json.NewDecoder(io.LimitReader(c, maxRequest))
+	err := s.hear(c, in, session)
+	session.reply(err)
+	if !session.attached || c.SetReadDeadline(time.Time{}) != nil {
+		return
 	}
-	data, err := json.Marshal(reply)
-	if err == nil {
-		_, _ = c.Write(append(data, '\n')) // who asked may have gone
+	for err == nil {
+		err = s.hear(c, in, session) // to its end
 	}
 }
 
-func (s *supervisor) hear(c *net.UnixConn) error {
+// hear takes one request.
+func (s *supervisor) hear(c *net.UnixConn, in *json.Decoder, session *session) error {
 	if err := checkPeer(c); err != nil {
 		return err
 	}
-	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		return err
+	o := order{session: session}
+	if !session.attached {
+		if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			return err
+		}
 	}
-	o := order{}
-	if err := json.NewDecoder(io.LimitReader(c, maxRequest)).Decode(&o.ControlRequest); err != nil {
+	if err := in.Decode(&o.ControlRequest); err != nil {
 		return fmt.Errorf("read request: %w", err)
 	}
 	if o.Version != pods.Version {
@@ -137,18 +144,32 @@ func checkPeer(c *net.UnixConn) error {
 func (s *supervisor) obey(o order) {
 	a := s.find(func(a *app) bool { return a.Name == o.App })
 	switch {
-	case o.Verb != pods.ControlRestart:
-		o.done(fmt.Errorf("unknown request %q", o.Verb))
 	case a == nil:
 		o.done(fmt.Errorf("the pod has no app %q", o.App))
-	case s.ending:
-		o.done(errors.New("the pod is being stopped"))
-	case !a.ran:
-		o.done(fmt.Errorf("app %s has not been started yet", a.Name))
-	case a.Stdin == pods.StreamTTY:
-		o.done(fmt.Errorf("app %s has a terminal, and cannot be started again", a.Name))
+	case o.Verb == pods.ControlRestart:
+		s.obeyRestart(a, o.done)
+	case o.Verb == pods.ControlStreams:
+		o.session.names = a.attachable()
+		o.done(nil)
+	case o.Verb == pods.ControlAttach:
+		o.done(s.attachClient(a, o))
+	case o.Verb == pods.ControlEOF:
+		o.done(a.streams.endInput())
 	default:
-		a.waiting = append(a.waiting, o.done)
+		o.done(fmt.Errorf("unknown request %q", o.Verb))
+	}
+}
+
+func (s *supervisor) obeyRestart(a *app, done func(error)) {
+	switch {
+	case s.ending:
+		done(errors.New("the pod is being stopped"))
+	case !a.ran:
+		done(fmt.Errorf("app %s has not been started yet", a.Name))
+	case a.terminal != nil && a.terminal.joined:
+		done(fmt.Errorf("app %s has the caller's terminal, and cannot be started again", a.Name))
+	default:
+		a.waiting = append(a.waiting, done)
 		s.restart(a)
 	}
 }

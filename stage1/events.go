@@ -99,9 +99,12 @@ func (s *supervisor) handle(sig os.Signal) {
 	case unix.SIGCHLD:
 		s.reap()
 	case unix.SIGQUIT:
+		s.stopAsked = true
 		s.killAll()
 	case unix.SIGWINCH:
-		s.terminal.resize()
+		for a := range s.apps {
+			a.terminal.resize()
+		}
 	default:
 		if s.stopAsked {
 			s.killAll() // twice
@@ -175,6 +178,10 @@ func (s *supervisor) over(a *app, run *pods.AppRun) {
 		s.fail(ExitInternal, err.Error())
 	}
 	a.runs++
+	if a.done {
+		a.streams.out.end()
+		a.streams.err.end()
+	}
 	if a.done && run.Code != 0 && a.Essential {
 		s.fail(run.Code, whyOver(a, run))
 		s.end()
@@ -192,10 +199,10 @@ func whyOver(a *app, run *pods.AppRun) string {
 	return fmt.Sprintf("app %s exited with %d", a.Name, run.Code)
 }
 
-// openTerminal joins the app's terminal to the caller's.
-func (s *supervisor) openTerminal(master *os.File) {
+// openTerminal has the output of the app's terminal copied.
+func (s *supervisor) openTerminal(a *app, master *os.File) {
 	var err error
-	if s.terminal, err = openTerminal(master); err != nil {
+	if a.terminal, err = openTerminal(master, a.streams.terminal); err != nil {
 		s.fail(ExitInternal, "terminal: "+err.Error())
 		s.end()
 	}

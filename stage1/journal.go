@@ -58,13 +58,9 @@ type journalStream struct {
 
 // stream names what is known of every line: the app's identifier, and PRIORITY 6 (info), 3 (err) on stderr.
 func (j *journal) stream(m *pods.Manifest, app *pods.App, name string, log *logFile) lineWriter {
-	priority := "6"
-	if name == "stderr" {
-		priority = "3"
-	}
 	s := &journalStream{journal: j, log: log}
 	for _, f := range [][2]string{
-		{"SYSLOG_IDENTIFIER", app.Name}, {"PRIORITY", priority},
+		{"SYSLOG_IDENTIFIER", app.Name}, {"PRIORITY", priority(name)},
 		{"GANTRY_POD", m.UUID}, {"GANTRY_POD_NAME", m.Name}, {"GANTRY_APP", app.Name}, {"GANTRY_IMAGE", app.Image.Name},
 	} {
 		if f[1] != "" {
@@ -106,6 +102,41 @@ func (j *journal) send(line, fields []byte) bool {
 	}
 	j.full = err == unix.EAGAIN
 	return err == 0
+}
+
+// journalStdout takes the output of a program as it is: a connection for each stream.
+const journalStdout = "/run/systemd/journal/stdout"
+
+// journalStream is the stream name of app as a connection to journald, for the app to hold itself: nothing of it is copied, logged or
+// attached to, and its only fields are the identifier, the priority, and what journald finds out by itself. Lines are cut at their ends, as
+// sd_journal_stream_fd(3) has it.
+func (s *streams) journalStream(app, name string) (int, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	f := os.NewFile(uintptr(fd), "journal")
+	header := fmt.Sprintf("%s\n\n%s\n0\n0\n0\n0\n", app, priority(name)) // identifier, unit, priority, <N> prefixes, three forwards
+	err = unix.Connect(fd, &unix.SockaddrUnix{Name: journalStdout})
+	if err == nil {
+		err = unix.Shutdown(fd, unix.SHUT_RD)
+	}
+	if err == nil {
+		_, err = f.WriteString(header)
+	}
+	if err != nil {
+		return -1, errors.Join(fmt.Errorf("connect to journald: %w", err), f.Close())
+	}
+	s.close = append(s.close, f)
+	return s.add(f), nil
+}
+
+// priority is info, or err of what comes from stderr.
+func priority(stream string) string {
+	if stream == "stderr" {
+		return "3"
+	}
+	return "6"
 }
 
 func (j *journal) close() {

@@ -131,6 +131,9 @@ func received(rights []byte) (*os.File, error) {
 	if err != nil || len(fds) != 1 {
 		return nil, fmt.Errorf("receive terminal: %d descriptors: %w", len(fds), err)
 	}
+	if err := unix.SetNonblock(fds[0], true); err != nil { // its reader is woken up, and sits on no thread meanwhile
+		return nil, err
+	}
 	return os.NewFile(uintptr(fds[0]), "terminal"), nil
 }
 

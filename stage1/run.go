@@ -51,7 +51,6 @@ type supervisor struct {
 	streams  streams
 	launcher *launcher // started, and not yet given its request
 	reaper   *reaper
-	terminal *terminal // of the app, if it has one
 	control
 	users   *pods.UserRange // of the pod's user namespace; nil: it has none
 	plugins *os.File        // the cgroup of network plugins, once one was executed
@@ -66,6 +65,7 @@ type supervisor struct {
 type app struct {
 	*pods.App
 	streams  appStreams
+	terminal *terminal           // of its last run, if it has one
 	sockets  []*Socket           // that it takes
 	env      []string            // that only the running pod knows
 	passed   []pods.LaunchSocket // the same, as the launcher counts them
@@ -308,7 +308,7 @@ func (s *supervisor) dismantle() {
 			s.handle(<-s.signals)
 		}
 	}
-	if err := errors.Join(s.streams.finish(), s.terminal.close()); err != nil {
+	if err := s.finishOutput(); err != nil {
 		s.fail(s.code, err.Error())
 	}
 	if err := s.streams.lost; err != nil && s.code == 0 {

@@ -135,10 +135,12 @@ func (s *supervisor) answered(msg answer) {
 // appRuns takes that the app's own program has been executed.
 func (s *supervisor) appRuns(a *app, terminal *os.File) {
 	a.ran = true
+	a.streams.out.begin()
+	a.streams.err.begin()
 	a.tell(nil)
 	s.awaitApp(a)
 	if terminal != nil {
-		s.openTerminal(terminal)
+		s.openTerminal(a, terminal)
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 // streams are the descriptors that the apps get as 0, 1 and 2, and the copiers behind those that are pipes.
 type streams struct {
 	files   []*os.File // the launcher's, from descriptor firstStream on
-	close   []*os.File // those of files that are only the apps'
+	close   []*os.File // what to close when no app is to be started any more
 	logs    []*logFile
-	journal *journal // nil: the caller is not the journal
+	journal *journal // nil: no line goes there
 	copiers sync.WaitGroup
 	drains  []drain // of the caller's files
 	lent    []lent  // terminals whose owner is to be restored
@@ -24,73 +24,121 @@ type streams struct {
 	lost    error // why output for the caller was lost; settled when finish returns
 }
 
-// appStreams are one app's descriptors as the launcher counts them; -1 is /dev/null.
-type appStreams struct{ stdin, stdout, stderr int }
+// appStreams are one app's descriptors as the launcher counts them; -1 is /dev/null. The rest is what clients can attach to.
+type appStreams struct {
+	stdin, stdout, stderr int
+	in                    *os.File     // where to write what the app is to read; nil: it does not read a pipe of ours
+	out, err              *tap         // nil: its output does not come here
+	terminal              []lineWriter // where the output of its terminal goes, when it has been started; nil: to the caller
+}
 
 // open decides where app's streams lead. A single app in the foreground has the caller's own or, where it may not hold those, pipes
 // that are copied as they are. Others, and one whose caller has sockets (an image that opens /dev/stdout again fails on those with
 // ENXIO), write to pipes, which are copied to the pod's log, and line by line to the caller where there is one, or to the journal
 // where that is the caller.
 func (s *streams) open(pod *pods.Pod, m *pods.Manifest, app *pods.App, foreground, single bool) (appStreams, error) {
-	var a appStreams
+	o := opener{streams: s, pod: pod, manifest: m, app: app, foreground: foreground, single: single}
 	if app.Stdin == pods.StreamTTY {
-		return s.besideTerminal(pod, app)
+		return o.terminal()
 	}
-	direct := foreground && single
-	a.stdin = -1
-	if (direct || app.Stdin == pods.StreamInherit) && foreground && app.Stdin != pods.StreamNull {
-		var err error
-		if a.stdin, err = s.inherit(os.Stdin, pod, app, s.feed); err != nil {
-			return a, fmt.Errorf("open stdin of app %s: %w", app.Name, err)
-		}
+	var a appStreams
+	var err error
+	if a.stdin, a.in, err = o.stdin(); err != nil {
+		return a, fmt.Errorf("open stdin of app %s: %w", app.Name, err)
 	}
-	var log *logFile
-	for _, o := range []struct {
-		name, mode string
-		caller     *os.File
-		to         *int
-	}{{"stdout", app.Stdout, os.Stdout, &a.stdout}, {"stderr", app.Stderr, os.Stderr, &a.stderr}} {
-		switch {
-		case o.mode == pods.StreamNull:
-			*o.to = -1
-		case foreground && (direct && o.mode == "" || o.mode == pods.StreamInherit) && !isSocket(o.caller):
-			n, err := s.inherit(o.caller, pod, app, s.drain)
-			if err != nil {
-				return a, fmt.Errorf("open %s of app %s: %w", o.name, app.Name, err)
-			}
-			*o.to = n
-		default:
-			if log == nil {
-				log = newLogFile(pod, app.Name)
-				s.logs = append(s.logs, log)
-			}
-			sinks := []lineWriter{log.stream(o.name)}
-			if foreground {
-				caller, err := s.caller(o.caller, log, m, app, o.name, single)
-				if err != nil {
-					return a, err
-				}
-				sinks = append(sinks, caller)
-			}
-			n, err := s.pipe(sinks)
-			if err != nil {
-				return a, fmt.Errorf("open %s of app %s: %w", o.name, app.Name, err)
-			}
-			*o.to = n
-		}
+	if a.stdout, a.out, err = o.output("stdout", app.Stdout, os.Stdout); err != nil {
+		return a, fmt.Errorf("open stdout of app %s: %w", app.Name, err)
+	}
+	if a.stderr, a.err, err = o.output("stderr", app.Stderr, os.Stderr); err != nil {
+		return a, fmt.Errorf("open stderr of app %s: %w", app.Name, err)
 	}
 	return a, nil
 }
 
-// besideTerminal is for an app whose terminal comes from the launcher: only its hooks write to the log.
-func (s *streams) besideTerminal(pod *pods.Pod, app *pods.App) (appStreams, error) {
-	if app.PreStart == nil && app.PostStop == nil {
-		return appStreams{-1, -1, -1}, nil
+// opener opens the streams of one app.
+type opener struct {
+	*streams
+	pod                *pods.Pod
+	manifest           *pods.Manifest
+	app                *pods.App
+	foreground, single bool
+	log                *logFile
+}
+
+// terminal has the app's terminal, which comes from the launcher, joined to the caller's, if the app is alone in the foreground. Its hooks write to
+// the log.
+func (o *opener) terminal() (appStreams, error) {
+	a := appStreams{stdin: -1, stdout: -1, stderr: -1}
+	if !o.foreground || !o.single {
+		var err error
+		if a.terminal, err = o.sinks("stdout", "", os.Stdout); err != nil {
+			return a, err
+		}
 	}
-	log := newLogFile(pod, app.Name)
-	s.logs = append(s.logs, log)
-	n, err := s.pipe([]lineWriter{log.stream("stdout")})
-	return appStreams{-1, n, n}, err
+	if o.app.PreStart == nil && o.app.PostStop == nil {
+		return a, nil
+	}
+	n, _, err := o.pipe([]lineWriter{o.logged("stdout")})
+	a.stdout, a.stderr = n, n
+	return a, err
+}
+
+func (o *opener) stdin() (int, *os.File, error) {
+	mode := o.app.Stdin
+	switch {
+	case mode == pods.StreamStream:
+		r, w, err := os.Pipe()
+		if err != nil {
+			return -1, nil, err
+		}
+		o.close = append(o.close, r, w)
+		return o.add(r), w, nil
+	case o.foreground && (o.single && mode == "" || mode == pods.StreamInherit):
+		n, err := o.inherit(os.Stdin, o.pod, o.app, o.feed)
+		return n, nil, err
+	}
+	return -1, nil, nil
+}
+
+func (o *opener) output(name, mode string, caller *os.File) (int, *tap, error) {
+	direct := o.foreground && (o.single && mode == "" || mode == pods.StreamInherit)
+	switch {
+	case mode == pods.StreamNull:
+		return -1, nil, nil
+	case mode == pods.StreamJournal:
+		n, err := o.journalStream(o.app.Name, name)
+		return n, nil, err
+	case direct && !isSocket(caller):
+		n, err := o.inherit(caller, o.pod, o.app, o.drain)
+		return n, nil, err
+	}
+	sinks, err := o.sinks(name, mode, caller)
+	if err != nil {
+		return -1, nil, err
+	}
+	return o.pipe(sinks)
+}
+
+// sinks are where lines of the app's stream name go: the log, and the caller's f where that is somebody's. (Of a stream that was asked
+// for only the journal gets them: the caller is who attaches.)
+func (o *opener) sinks(name, mode string, f *os.File) ([]lineWriter, error) {
+	sinks := []lineWriter{o.logged(name)}
+	if !o.foreground || mode == pods.StreamStream && !isJournal(f) {
+		return sinks, nil
+	}
+	caller, err := o.caller(f, o.log, o.manifest, o.app, name, o.single)
+	if err != nil {
+		return nil, err
+	}
+	return append(sinks, caller), nil
+}
+
+func (o *opener) logged(name string) lineWriter {
+	if o.log == nil {
+		o.log = newLogFile(o.pod, o.app.Name)
+		o.logs = append(o.logs, o.log)
+	}
+	return o.log.stream(name)
 }
 
 // inherit gives app the caller's f, or what through makes in its place.
@@ -111,17 +159,21 @@ func (s *streams) add(f *os.File) int {
 }
 
 // pipe makes the pipe of one stream and the goroutine that copies it, until its last writer is gone.
-func (s *streams) pipe(sinks []lineWriter) (int, error) {
+func (s *streams) pipe(sinks []lineWriter) (int, *tap, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
-		return 0, err
+		return -1, nil, err
+	}
+	t, err := newTap(r)
+	if err != nil {
+		return -1, nil, errors.Join(err, r.Close(), w.Close())
 	}
 	s.close = append(s.close, w)
 	s.copiers.Go(func() {
-		copyLines(r, sinks)
-		_ = r.Close()
+		copyLines(t, sinks)
+		t.close()
 	})
-	return s.add(w), nil
+	return s.add(w), t, nil
 }
 
 // caller is where lines for the caller's stream f go.
@@ -158,6 +210,18 @@ func (s *streams) finish() error {
 	s.release()
 	s.copiers.Wait()
 	s.journal.close()
+	var errs []error
+	for _, l := range s.logs {
+		errs = append(errs, l.close())
+	}
+	return errors.Join(errs...)
+}
+
+// giveUp leaves output behind that nobody takes. The logs have theirs.
+func (s *streams) giveUp() error {
+	s.mu.Lock()
+	s.lost = errors.Join(s.lost, errors.New("output is lost: nobody reads it"))
+	s.mu.Unlock()
 	var errs []error
 	for _, l := range s.logs {
 		errs = append(errs, l.close())

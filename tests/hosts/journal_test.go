@@ -70,3 +70,23 @@ func TestLogsAgree(t *testing.T) {
 		t.Errorf("gantry logs: %q, journal: %q", logs, journal)
 	}
 }
+
+// --stdout=journal is journald's own socket: the lines are there, by app and unit, and nobody copied them.
+func TestJournalUncopied(t *testing.T) {
+	m := boot(t)
+	m.unit(t, "uncopied.service", contract+run+busybox+" --name=web --user=1000 --stdout=journal --stderr=journal -- sh -c 'echo hello; echo oops >&2; exec sleep 1000'\n")
+	m.start(t, "uncopied.service")
+	uuid := m.uuid(t, "uncopied.service")
+	var got string
+	await(t, "two lines", func() bool {
+		m.must(t, "journalctl", "--sync")
+		got = m.sh(t, "journalctl --unit=uncopied.service SYSLOG_IDENTIFIER=web --output=json | grep -o '\"MESSAGE\":\"[a-z]*\"\\|\"PRIORITY\":\"[0-9]\"' | sort | tr '\\n' ' '")
+		return strings.Count(got, "MESSAGE") == 2
+	})
+	if want := `"MESSAGE":"hello" "MESSAGE":"oops" "PRIORITY":"3" "PRIORITY":"6"`; got != want {
+		t.Errorf("journal: %s, want %s", got, want)
+	}
+	if got := m.sh(t, "ls /var/lib/gantry/pods/"+uuid+"/logs 2>&1 || true"); !strings.Contains(got, "No such file") {
+		t.Errorf("logs: %s", got)
+	}
+}

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,28 +95,41 @@ func (o *appOptions) addLifeFlags(fs *pflag.FlagSet) {
 	oneVar(fs, &a.Ready, "ready", "HOW", "when the app is ready, for --after and the pod's readiness: notify (sd_notify), tcp:PORT or http:PORT[/PATH]; default: when it runs", parseReady)
 	fs.BoolVar(&a.Watchdog, "watchdog", false, "WatchdogSec= of the unit is about this app too: it says WATCHDOG=1 to $NOTIFY_SOCKET in time, or the unit is killed")
 	fs.BoolVar(&a.Essential, "essential", true, "the pod ends when this app fails, and is over when all essential apps have ended")
-	oneVar(fs, &a.Stdin, "stdin", "MODE", "inherit or null", parseStream(pods.StreamInherit, pods.StreamNull))
-	oneVar(fs, &a.Stdout, "stdout", "MODE", "inherit, log or null", parseStream(pods.StreamInherit, pods.StreamLog, pods.StreamNull))
-	oneVar(fs, &a.Stderr, "stderr", "MODE", "inherit, log or null", parseStream(pods.StreamInherit, pods.StreamLog, pods.StreamNull))
+	out := parseStream(pods.StreamInherit, pods.StreamLog, pods.StreamStream, pods.StreamTTY, pods.StreamJournal, pods.StreamNull)
+	oneVar(fs, &a.Stdin, "stdin", "MODE", "inherit (or interactive), stream (for attach), tty or null", parseStream(pods.StreamInherit, pods.StreamStream, pods.StreamTTY, pods.StreamNull))
+	oneVar(fs, &a.Stdout, "stdout", "MODE", "inherit, log, stream (log and attach only), tty, journal (journald's own socket) or null", out)
+	oneVar(fs, &a.Stderr, "stderr", "MODE", "inherit, log, stream, tty, journal or null", out)
 	oneVar(fs, &a.Restart, "restart", "POLICY", "start the app again, in its pod, when it has ended: no, on-failure[:N] or always", parseRestart)
 	oneVar(fs, &a.Hooks.Image, "hooks", "run|skip", "the hooks of an appc image, which run as root (default run; to be said with a --user who is not)", parseHooksFlag)
 	notYetVar(fs, "signature", "signature of the image")
 }
 
-// parseStream accepts the modes that exist, and tells of those that have a name only.
+// parseStream accepts modes, and rkt's word for the caller's stdin.
 func parseStream(modes ...string) func(string) (string, error) {
 	return func(s string) (string, error) {
-		for _, m := range modes {
-			if s == m {
-				return s, nil
-			}
+		if s == "interactive" {
+			s = pods.StreamInherit
 		}
-		switch s {
-		case pods.StreamJournal, pods.StreamTTY, "stream", "interactive":
-			return "", fmt.Errorf("%s: %w", s, errNotYet)
+		if slices.Contains(modes, s) {
+			return s, nil
 		}
 		return "", fmt.Errorf("%q: want %s", s, strings.Join(modes, ", "))
 	}
+}
+
+// terminal makes of one stream that is a terminal three: a process has one.
+func (o *appOptions) terminal() error {
+	streams := []*string{&o.req.Stdin, &o.req.Stdout, &o.req.Stderr}
+	if !slices.ContainsFunc(streams, func(s *string) bool { return *s == pods.StreamTTY }) {
+		return nil
+	}
+	for _, s := range streams {
+		if *s != "" && *s != pods.StreamTTY {
+			return usagef("--stdin, --stdout and --stderr: all are tty, or none: an app has one terminal")
+		}
+		*s = pods.StreamTTY
+	}
+	return nil
 }
 
 // parseRestart leaves "no" out of app.json: it is the default.
@@ -167,6 +181,9 @@ func parseSeccomp(s string) (bundle.SeccompRequest, error) {
 
 // request finishes what the flags mean, and adds the volumes that -v defined to the pod's.
 func (o *appOptions) request(pod *runtime.Request) (runtime.AppRequest, error) {
+	if err := o.terminal(); err != nil {
+		return o.req, err
+	}
 	a := o.req
 	var err error
 	if a.Image, err = image.ParseRef(o.image); err != nil {

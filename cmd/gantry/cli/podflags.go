@@ -208,14 +208,17 @@ func (o *podOptions) request(apps []*appOptions, in insecure) (*runtime.Request,
 	if req.Pull, err = parsePull(o.pull); err != nil {
 		return nil, err
 	}
-	if (o.terminal || o.tty) && (o.detach || len(apps) > 1) {
-		return nil, usagef("--interactive and --tty are for one app in the foreground")
+	if (o.terminal || o.tty) && len(apps) > 1 {
+		return nil, usagef("--interactive and --tty are for a pod of one app: of several, say --stdin=tty after the image")
 	}
 	req.Insecure = bundle.Insecure{Capabilities: in["capabilities"], Seccomp: in["seccomp"], Paths: in["paths"]}
 	for _, a := range apps {
 		app, err := a.request(req)
 		if err != nil {
 			return nil, err
+		}
+		if o.terminal && o.detach && app.Stdin == "" {
+			app.Stdin = pods.StreamStream // for who attaches
 		}
 		if o.tty {
 			app.Stdin, app.Stdout, app.Stderr = pods.StreamTTY, pods.StreamTTY, pods.StreamTTY

@@ -107,7 +107,7 @@ func newRoot(e *env) *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: "pod", Title: "Pods:"}, &cobra.Group{ID: "image", Title: "Images:"}, &cobra.Group{ID: "host", Title: "This machine:"})
 	for group, cmds := range map[string][]*cobra.Command{
 		"pod": {newRunCommand(e), newPrepareCommand(e), newRunPreparedCommand(e), newListCommand(e), newStatusCommand(e),
-			newInspectCommand(e), newEnterCommand(e), newLogsCommand(e), newStopCommand(e), newKillCommand(e), newRestartCommand(e), newWaitCommand(e), newStatsCommand(e), newMetricsCommand(e), newAppCommand(e), newExportCommand(e),
+			newInspectCommand(e), newEnterCommand(e), newLogsCommand(e), newAttachCommand(e), newStopCommand(e), newKillCommand(e), newRestartCommand(e), newWaitCommand(e), newStatsCommand(e), newMetricsCommand(e), newAppCommand(e), newExportCommand(e),
 			newRmCommand(e), newGCCommand(e), newCatManifestCommand(e)},
 		"image": {newFetchCommand(e), newImageCommand(e), newTrustCommand(e)},
 		"host":  {newCheckCommand(e), newNetworkCommand(e), newSystemdCommand(e), newVersionCommand(e), newConfigCommand(e)},
@@ -116,9 +116,6 @@ func newRoot(e *env) *cobra.Command {
 			c.GroupID = group
 			root.AddCommand(c)
 		}
-	}
-	for _, name := range []string{"attach"} {
-		root.AddCommand(newNotYetCommand(name))
 	}
 	return root
 }

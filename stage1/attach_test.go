@@ -1,0 +1,210 @@
+package stage1_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/tests/box"
+)
+
+// client is somebody who attached.
+type client struct {
+	conn  *net.UnixConn
+	reply pods.ControlReply
+	files []*os.File
+}
+
+func attachTo(t *testing.T, d *pods.Draft, app string, streams ...string) *client {
+	t.Helper()
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: filepath.Join("/run/gantry/pods", d.UUID, pods.ControlFile)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &client{conn: conn}
+	c.say(t, pods.ControlRequest{Version: pods.Version, Verb: pods.ControlAttach, App: app, Streams: streams})
+	data, rights := make([]byte, 4096), make([]byte, unix.CmsgSpace(4*8))
+	n, nRights, _, _, err := conn.ReadMsgUnix(data, rights)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data[:n], &c.reply); err != nil {
+		t.Fatal(err)
+	}
+	messages, _ := unix.ParseSocketControlMessage(rights[:nRights])
+	for i := range messages {
+		fds, err := unix.ParseUnixRights(&messages[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, fd := range fds {
+			c.files = append(c.files, os.NewFile(uintptr(fd), "stream"))
+		}
+	}
+	if len(c.files) != len(c.reply.Streams) {
+		t.Fatalf("%d descriptors with %+v", len(c.files), c.reply)
+	}
+	return c
+}
+
+func (c *client) say(t *testing.T, r pods.ControlRequest) {
+	t.Helper()
+	data, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.conn.Write(append(data, '\n')); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (c *client) close() {
+	for _, f := range c.files {
+		_ = f.Close()
+	}
+	_ = c.conn.Close()
+}
+
+// lost is what the supervisor says of it when the client has gone, or was let go.
+func (c *client) lost(t *testing.T) uint64 {
+	t.Helper()
+	_ = c.conn.CloseWrite()
+	_ = c.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	var sum uint64
+	lines := bufio.NewScanner(c.conn)
+	for lines.Scan() {
+		var r pods.ControlReply
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			t.Fatal(err)
+		}
+		sum += r.Lost
+	}
+	return sum
+}
+
+// One that never reads and one that is dead hold up neither the app nor who reads, and what the slow one lost is told it, to the byte.
+func TestAttachSlowAndDead(t *testing.T) {
+	if !box.Enter(t) {
+		return
+	}
+	b := newBed(t)
+	app := sh("app", "read x; i=0; while [ $i -lt 200000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done; echo end; read x; exit 3")
+	app.Stdin, app.Stdout, app.Essential = pods.StreamStream, pods.StreamStream, false
+	d := b.prepare(app, sh("other", "exec sleep 60"))
+	cmd := b.start(d, os.Stdout, os.Stderr)
+	b.awaitControl(d)
+	slow, dead, good := attachTo(t, d, "app", "stdout"), attachTo(t, d, "app", "stdout"), attachTo(t, d, "app")
+	dead.close()
+	if got := strings.Join(good.reply.Streams, ","); got != "stdin,stdout,stderr" {
+		t.Fatalf("attached to %s", got)
+	}
+	if _, err := good.files[0].WriteString("go\n"); err != nil {
+		t.Fatal(err)
+	}
+	const full = "0123456789012345678901234567890123456789"
+	const total = 200000*41 + len("end\n")
+	got, sawEnd := 0, false
+	for lines := bufio.NewScanner(good.files[1]); !sawEnd && lines.Scan(); {
+		sawEnd = lines.Text() == "end"
+		got += len(lines.Bytes())
+		switch {
+		case sawEnd || lines.Text() == full:
+			got++
+		case !strings.HasPrefix(full, lines.Text()): // else it is where something is missing
+			t.Fatalf("two lines in one: %q", lines.Text())
+		}
+	}
+	if _, err := good.files[0].WriteString("end\n"); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(good.files[1]); err != nil || len(rest) > 0 {
+		t.Errorf("after the end: %q, %v", rest, err)
+	}
+	b.awaitRun(d, "app", 1)
+	if lost := good.lost(t); got+int(lost) != total || !sawEnd {
+		t.Errorf("who reads got %d bytes and lost %d, of %d", got, lost, total)
+	}
+	rest, err := io.ReadAll(slow.files[0])
+	if lost := slow.lost(t); err != nil || lost == 0 || len(rest)+int(lost) != total {
+		t.Errorf("who does not read got %d bytes and lost %d, of %d, %v", len(rest), lost, total, err)
+	}
+	if c := attachTo(t, d, "app"); c.reply.Error != "app app is over" {
+		t.Errorf("reply %+v", c.reply)
+	}
+	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	wait(cmd)
+	b.end(d, 143)
+}
+
+// awaitControl returns when the pod's apps can be attached to.
+func (b *bed) awaitControl(d *pods.Draft) {
+	b.t.Helper()
+	for range 500 {
+		if d.Ready() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	b.t.Fatal("the pod is not ready")
+}
+
+// Input goes to the app from whoever sends it, survives a restart of the app, and has an end when a client says so.
+func TestAttachInput(t *testing.T) {
+	if !box.Enter(t) {
+		return
+	}
+	b := newBed(t)
+	app := sh("app", "echo start; cat; echo over")
+	app.Stdin, app.Stdout = pods.StreamStream, pods.StreamStream
+	d := b.prepare(app)
+	cmd := b.start(d, os.Stdout, os.Stderr)
+	b.awaitControl(d)
+	one, two := attachTo(t, d, "app", "stdin", "stdout"), attachTo(t, d, "app", "stdin")
+	out := bufio.NewScanner(one.files[1])
+	expect := func(want string) {
+		t.Helper()
+		for out.Scan() {
+			if out.Text() == want {
+				return
+			}
+		}
+		t.Fatalf("no %q", want)
+	}
+	for i, c := range []*client{one, two, one} {
+		if _, err := fmt.Fprintln(c.files[0], i); err != nil {
+			t.Fatal(err)
+		}
+		expect(fmt.Sprint(i))
+	}
+	if got := ask(t, d, restartLine("app")); got != "{}" {
+		t.Fatalf("restart: %s", got)
+	}
+	if _, err := fmt.Fprintln(two.files[0], "again"); err != nil {
+		t.Fatal(err)
+	}
+	expect("again")
+	_ = one.files[0].Close()
+	two.say(t, pods.ControlRequest{Version: pods.Version, Verb: pods.ControlEOF, App: "app"})
+	if _, err := fmt.Fprintln(two.files[0], "last"); err != nil {
+		t.Fatal(err)
+	}
+	two.close()
+	expect("last")
+	expect("over")
+	if code := wait(cmd); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	b.end(d, 0)
+}
