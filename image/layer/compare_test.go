@@ -330,7 +330,7 @@ func (s *store) unpack(t testing.TB) string {
 	return dir
 }
 
-// everyWay lists a tree in all four ways, which must agree, and returns what they agree on.
+// everyWay lists a tree in all five ways, which must agree, and returns what they agree on.
 func (s *store) everyWay(t *testing.T) listing {
 	t.Helper()
 	want := listTree(t, s.tree, s.readers())
@@ -340,6 +340,7 @@ func (s *store) everyWay(t *testing.T) listing {
 	}{
 		{"index through our reader", listImage(t, s.image(t))},
 		{"index through the kernel", listDir(t, s.mount(t))},
+		{"index through go-erofs", listByOthers(t, s)},
 		{"unpacked", listDir(t, s.unpack(t))},
 	} {
 		if diff := cmp.Diff(want, way.got); diff != "" {
