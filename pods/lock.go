@@ -81,6 +81,13 @@ func (p *Pod) LockGC() (*Lock, error) { return p.lock(gcByte) }
 // WaitDead returns nil when nobody holds the pod's life lock any more, or ctx's error. It sleeps in the kernel.
 // The thread that waits is left behind when ctx ends first: meant for short-lived processes.
 func (p *Pod) WaitDead(ctx context.Context) error {
+	return p.wait(ctx, lifeByte)
+}
+
+// WaitGC returns nil when nobody sweeps the pod any more, as WaitDead does.
+func (p *Pod) WaitGC(ctx context.Context) error { return p.wait(ctx, gcByte) }
+
+func (p *Pod) wait(ctx context.Context, at int64) error {
 	f, err := p.root.OpenFile(lockFile, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the pod was removed meanwhile
@@ -90,7 +97,7 @@ func (p *Pod) WaitDead(ctx context.Context) error {
 	}
 	done := make(chan error, 1)
 	go func() {
-		lk := unix.Flock_t{Type: unix.F_RDLCK, Whence: 0, Start: lifeByte, Len: 1}
+		lk := unix.Flock_t{Type: unix.F_RDLCK, Whence: 0, Start: at, Len: 1}
 		var err error
 		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
 			err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLKW, &lk)

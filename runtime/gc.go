@@ -99,7 +99,7 @@ func (r *Runtime) collect(ctx context.Context, uuid string, opts GCOptions) (rem
 	if opts.DryRun {
 		return due(state), nil
 	}
-	removed, err = r.sweep(ctx, pod, due)
+	removed, err = r.sweep(ctx, pod, tryGC, due)
 	if errors.Is(err, ErrState) || errors.Is(err, fs.ErrNotExist) {
 		return false, nil // somebody was faster: it runs, or is gone
 	}

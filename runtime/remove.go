@@ -9,9 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
 	"github.com/gantryrun/gantry/pods"
 )
+
+// sweepTime is how long Remove lets somebody else finish who is at work on the pod.
+const sweepTime = 20 * time.Second
 
 // Remove removes a pod that is over or was never run, and everything that it left; with force, a running one is killed first.
 // ErrState: it is alive.
@@ -25,17 +29,36 @@ func (r *Runtime) Remove(ctx context.Context, pod *pods.Pod, force bool) error {
 			return err
 		}
 	}
-	_, err = r.sweep(ctx, pod, func(pods.State) bool { return true })
+	_, err = r.sweep(ctx, pod, awaitGC, func(pods.State) bool { return true })
 	if errors.Is(err, fs.ErrNotExist) && pod.Removed() {
 		return nil // somebody else removed it meanwhile
 	}
 	return err
 }
 
+// awaitGC takes a pod's gc lock, and waits for who has it: gc looks at every pod, and has each for a moment. A pod that a unit's
+// ExecStopPost= could not remove for that reason would stay for a grace period.
+func awaitGC(ctx context.Context, pod *pods.Pod) (*pods.Lock, error) {
+	ctx, cancel := context.WithTimeout(ctx, sweepTime)
+	defer cancel()
+	for {
+		gc, err := pod.LockGC()
+		if !errors.Is(err, pods.ErrBusy) {
+			return gc, err
+		}
+		if pod.WaitGC(ctx) != nil {
+			return nil, err
+		}
+	}
+}
+
+// tryGC takes the lock, or leaves the pod to who has it.
+func tryGC(_ context.Context, pod *pods.Pod) (*pods.Lock, error) { return pod.LockGC() }
+
 // sweep takes the locks of a pod that nobody runs, undoes what its supervisor left behind, and removes it if remove says so of
 // its state.
-func (r *Runtime) sweep(ctx context.Context, pod *pods.Pod, remove func(pods.State) bool) (removed bool, err error) {
-	gc, err := pod.LockGC()
+func (r *Runtime) sweep(ctx context.Context, pod *pods.Pod, lock func(context.Context, *pods.Pod) (*pods.Lock, error), remove func(pods.State) bool) (removed bool, err error) {
+	gc, err := lock(ctx, pod)
 	if err != nil {
 		return false, busy(pod, err, "somebody else is removing it")
 	}

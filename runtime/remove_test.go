@@ -35,3 +35,29 @@ func TestRemoveAtOnce(t *testing.T) {
 		wg.Wait()
 	}
 }
+
+// TestRemoveWaits: gc has a pod for a moment; who removes the pod waits for that, and is not refused.
+func TestRemoveWaits(t *testing.T) {
+	r, ref := testRuntime(t), testImage(t)
+	pod := left(t, r, ref, &pods.Run{BootID: pods.BootID(), Started: time.Now()}, &pods.Exit{Finished: time.Now()})
+	gc, err := pod.LockGC()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- r.Remove(t.Context(), pod, true) }()
+	select {
+	case err := <-done:
+		t.Errorf("it did not wait: %v", err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	if err := gc.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("rm: %v", err)
+	}
+	if !pod.Removed() {
+		t.Error("the pod is still there")
+	}
+}
