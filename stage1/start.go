@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gantryrun/gantry/pods"
 )
 
@@ -159,13 +161,16 @@ func (s *supervisor) notStartedApp(a *app, msg answer) {
 
 // launchOver takes that the launcher is done, with err or without. An app of which it said nothing was not started.
 func (s *supervisor) launchOver(err error) {
-	why := "gantry-launch died"
-	if err != nil {
+	code, why := ExitInternal, "gantry-launch died"
+	switch {
+	case s.killing: // by us: the app may even have run
+		code, why = 128+int(unix.SIGKILL), "the pod was killed while it started"
+	case err != nil:
 		why = err.Error()
 	}
 	for a := range s.apps {
 		if a.starting {
-			s.answered(answer{Launched: pods.Launched{App: a.Name, Code: ExitInternal, Error: why}})
+			s.answered(answer{Launched: pods.Launched{App: a.Name, Code: code, Error: why}})
 		}
 	}
 	s.launching = false
