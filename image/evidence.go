@@ -14,6 +14,9 @@ type Evidence struct {
 	Key string `json:"key,omitempty"`
 	// Subject is the digest that is signed: of the manifest, or the index, that the name led to; of an ACI, of its bytes.
 	Subject string `json:"subject,omitempty"`
+	// Archive is the ID of the appc archive that the image was made of, sha512-…; empty: it was made of none. (Not what the image's
+	// labels say of it: those anybody can write.)
+	Archive string `json:"archive,omitempty"`
 	// Time of the verification.
 	Time time.Time `json:"time,omitzero"`
 }

@@ -50,7 +50,7 @@ func (s *Store) getID(ref Ref) (*Image, error) {
 // expandID completes an ID prefix.
 func (s *Store) expandID(ref Ref) (digest.Digest, error) {
 	if ref.Algorithm != digest.SHA256.String() {
-		return "", fmt.Errorf("%w: %s", ErrNotFound, ref)
+		return s.findArchive(ref)
 	}
 	if len(ref.Prefix) == digest.SHA256.Size()*2 {
 		return digest.NewDigestFromEncoded(digest.SHA256, ref.Prefix), nil
@@ -65,6 +65,25 @@ func (s *Store) expandID(ref Ref) (digest.Digest, error) {
 			found = append(found, id)
 		}
 	}
+	return only(ref, found)
+}
+
+// findArchive finds the image that was made of an appc archive, by the archive's ID.
+func (s *Store) findArchive(ref Ref) (digest.Digest, error) {
+	names, broken := s.names()
+	var found []digest.Digest
+	for id, recs := range names {
+		if slices.ContainsFunc(recs, func(r nameRecord) bool { return strings.HasPrefix(r.Evidence.Archive, ref.String()) }) {
+			found = append(found, id)
+		}
+	}
+	if len(found) == 0 && broken != nil {
+		return "", broken
+	}
+	return only(ref, found)
+}
+
+func only(ref Ref, found []digest.Digest) (digest.Digest, error) {
 	switch len(found) {
 	case 0:
 		return "", fmt.Errorf("%w: %s", ErrNotFound, ref)

@@ -10,13 +10,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Errors of ParseRef, for callers that branch.
-var (
-	// ErrBadRef: no form of reference matches.
-	ErrBadRef = errors.New("invalid image reference")
-	// ErrRefUnsupported: the form is known but this build cannot fetch it (appc images).
-	ErrRefUnsupported = errors.New("unsupported image reference")
-)
+// ErrBadRef: no form of reference matches.
+var ErrBadRef = errors.New("invalid image reference")
 
 // Kind says which form of reference a Ref is.
 type Kind int

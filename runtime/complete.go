@@ -145,6 +145,9 @@ func (req *Request) unusedVolumes() []string {
 		for _, m := range a.Mounts {
 			used[m.Volume] = true
 		}
+		for _, p := range a.Places {
+			used[p.Name] = true
+		}
 	}
 	var unused []string
 	for _, v := range req.Volumes {
@@ -158,6 +161,25 @@ func (req *Request) unusedVolumes() []string {
 // checkVolumes refuses what would surprise, two volumes of one name or a source that is not there, and finds out what apps share.
 func (req *Request) checkVolumes() error {
 	req.Volumes = uniqueBinds(req.Volumes)
+	seen := map[string]bool{}
+	for _, v := range req.Volumes {
+		if seen[v.Name] {
+			return fmt.Errorf("volume %q is defined twice", v.Name)
+		}
+		seen[v.Name] = true
+		if err := checkSource(v); err != nil {
+			return err
+		}
+	}
+	req.findShared()
+	if len(req.Apps) > 1 && !req.HostIPC {
+		req.Volumes = append(req.Volumes, bundle.ShmVolume())
+	}
+	return nil
+}
+
+// findShared finds out what memory several mounts share.
+func (req *Request) findShared() {
 	uses := map[string]int{}
 	for _, m := range req.Mounts {
 		uses[m.Volume] += len(req.Apps)
@@ -166,22 +188,15 @@ func (req *Request) checkVolumes() error {
 		for _, m := range a.Mounts {
 			uses[m.Volume]++
 		}
+		for _, p := range a.Places {
+			uses[p.Name]++
+		}
 	}
-	seen := map[string]bool{}
 	for i, v := range req.Volumes {
-		if seen[v.Name] {
-			return fmt.Errorf("volume %q is defined twice", v.Name)
-		}
-		req.Volumes[i].Shared = v.Kind == bundle.KindTmpfs && uses[v.Name] > 1
-		seen[v.Name] = true
-		if err := checkSource(v); err != nil {
-			return err
+		if v.Kind == bundle.KindTmpfs && uses[v.Name] > 1 {
+			req.Volumes[i].Shared = true
 		}
 	}
-	if len(req.Apps) > 1 && !req.HostIPC {
-		req.Volumes = append(req.Volumes, bundle.ShmVolume())
-	}
-	return nil
 }
 
 // uniqueBinds drops what short forms (-v /a:/x and -v /a:/y) define twice with the same meaning.
@@ -205,7 +220,7 @@ func (req *Request) resolvePorts() error {
 		number, proto, ok := strings.Cut(strings.ReplaceAll(p.Name, "/", "-"), "-")
 		n, err := strconv.ParseUint(number, 10, 16)
 		if !ok || err != nil || n == 0 || !slices.Contains([]string{"tcp", "udp", "sctp"}, proto) {
-			return fmt.Errorf("port %q: want [HOSTIP:]HOSTPORT:PORT[/PROTOCOL], or a name such as 80-tcp", p.Name)
+			continue // a name of an appc image: see resolveAppcPorts
 		}
 		p.ContainerPort, p.Protocol = uint16(n), proto
 	}

@@ -49,11 +49,11 @@ func (r *Runtime) addHook(draft *pods.Draft, app, file string, exec []string, in
 // with a user who is not root said, its hooks are a question, because they run as root.
 func (a *AppRequest) hooks(in bundle.Input) (Hooks, error) {
 	h := a.Hooks
-	handlers, err := aci.Handlers(in.Image.Config.Labels)
-	if err != nil || len(handlers) == 0 || h.Image == HooksSkip {
-		return h, err
+	if a.appc == nil || len(a.appc.EventHandlers) == 0 || h.Image == HooksSkip {
+		return h, nil
 	}
-	if h.Image == "" && a.User != "" && in.Identity.UID != 0 {
+	handlers := a.appc.EventHandlers
+	if h.Image == "" && a.Override == nil && a.User != "" && in.Identity.UID != 0 {
 		return h, fmt.Errorf("its image has a %s hook, which runs as root, and you want user %q: say --hooks=run or --hooks=skip", handlers[0].Name, a.User)
 	}
 	for _, handler := range handlers {

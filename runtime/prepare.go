@@ -42,10 +42,7 @@ func (r *Runtime) Prepare(ctx context.Context, req *Request) (*Prepared, error) 
 	if err := req.complete(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
-	for _, v := range req.unusedVolumes() {
-		r.warn("volume %s is mounted nowhere: say --mount volume=%s,target=PATH", v, v)
-	}
-	nets, err := r.Networks.Freeze(req.Net, req.Ports)
+	nets, err := r.freeze(req, false)
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +51,17 @@ func (r *Runtime) Prepare(ctx context.Context, req *Request) (*Prepared, error) 
 		return nil, err
 	}
 	defer release() // by then pod.json names the images, and gc sees them there
+	if err := r.adoptAppc(req, images); err != nil {
+		return nil, err
+	}
+	for _, v := range req.unusedVolumes() {
+		r.warn("volume %s is mounted nowhere: say --mount volume=%s,target=PATH", v, v)
+	}
+	late, err := r.freeze(req, true)
+	if err != nil {
+		return nil, err
+	}
+	nets = append(nets, late...)
 	draft, err := r.Pods().Draft(req.UUID)
 	if err != nil {
 		return nil, fmt.Errorf("make pod directory: %w", err)

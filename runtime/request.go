@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/aci"
 	"github.com/gantryrun/gantry/network/conf"
 	"github.com/gantryrun/gantry/pods"
 	"github.com/gantryrun/gantry/runtime/bundle"
@@ -63,6 +64,10 @@ type AppRequest struct {
 	Hooks       Hooks
 	Labels      map[string]string
 	Annotations map[string]string
+	// Override is what a pod manifest of appc says in place of the image's own app; nil: that one.
+	Override *aci.App
+
+	appc *aci.App // what is known of the app from appc; nil: nothing
 }
 
 // Hooks are programs that run as root in an app's root file system: before its own is executed, and after it has ended.

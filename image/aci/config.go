@@ -1,7 +1,6 @@
 package aci
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -12,8 +11,7 @@ import (
 )
 
 // Labels of a converted image's configuration that hold, as JSON in the manifest's own form, what OCI has no field for.
-// None of them takes effect by itself: they are kept for `image inspect`, and for a runtime that will read them, which
-// may let them tighten what the user asked for and never loosen it: any image can carry these labels.
+// A runtime that reads them (Kept) may let them tighten what the user asked for and never loosen it: any image can carry these labels.
 const (
 	LabelName          = "run.gantry.appc.name"
 	LabelLabels        = "run.gantry.appc.labels"
@@ -87,28 +85,9 @@ func (m *Manifest) config(want ocispec.Platform, id string, layers []Layer) (*oc
 	labels := []label{{LabelLabels, m.Labels, len(m.Labels)}, {LabelDependencies, m.Dependencies, len(m.Dependencies)}}
 	if a := m.App; a != nil {
 		a.fill(&c.Config)
-		labels = append(labels, label{LabelIsolators, a.Isolators, len(a.Isolators)}, label{LabelEventHandlers, a.EventHandlers, len(a.EventHandlers)},
-			label{LabelMountPoints, a.MountPoints, len(a.MountPoints)}, label{LabelPorts, a.Ports, len(a.Ports)},
-			label{LabelGIDs, a.SupplementaryGIDs, len(a.SupplementaryGIDs)})
+		labels = append(labels, a.kept()...)
 	}
-	for _, l := range labels {
-		if l.n == 0 {
-			continue
-		}
-		text, err := json.Marshal(l.value)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
-		}
-		c.Config.Labels[l.name] = string(text)
-	}
-	return c, nil
-}
-
-// label is a list that becomes one, unless it is empty.
-type label struct {
-	name  string
-	value any
-	n     int
+	return c, setLabels(c.Config.Labels, labels)
 }
 
 // fill in what OCI has fields for: these take effect. What the user gives after -- follows exec, as in rkt.

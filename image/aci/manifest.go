@@ -154,8 +154,10 @@ func (a *App) check() error {
 	if a.User == "" || a.Group == "" || strings.ContainsAny(a.User+a.Group, ":\n") {
 		return fmt.Errorf("user %q, group %q", a.User, a.Group)
 	}
-	if a.User[0] == '/' || a.Group[0] == '/' {
-		return fmt.Errorf("user %q, group %q: those of a file's owner are not supported", a.User, a.Group)
+	for _, s := range []string{a.User, a.Group} { // a path stands for who owns it in the image
+		if s[0] == '/' && !isCleanPath(s) {
+			return fmt.Errorf("user %q, group %q", a.User, a.Group)
+		}
 	}
 	if a.WorkingDirectory != "" && !isCleanPath(a.WorkingDirectory) {
 		return fmt.Errorf("workingDirectory %q", a.WorkingDirectory)
@@ -165,6 +167,11 @@ func (a *App) check() error {
 			return fmt.Errorf("environment %q", e.Name)
 		}
 	}
+	return a.checkKept()
+}
+
+// checkKept checks what is kept in labels.
+func (a *App) checkKept() error {
 	if err := checkHandlers(a.EventHandlers); err != nil {
 		return err
 	}
@@ -176,6 +183,11 @@ func (a *App) check() error {
 	for _, i := range a.Isolators {
 		if !isIdentifier(i.Name) {
 			return fmt.Errorf("isolator %q", i.Name)
+		}
+	}
+	for _, gid := range a.SupplementaryGIDs {
+		if gid < 0 || int64(gid) > 1<<32-2 {
+			return fmt.Errorf("supplementaryGIDs: %d", gid)
 		}
 	}
 	return a.checkPorts()

@@ -85,6 +85,7 @@ func (a *appc) withAppc(ctx context.Context, f appcFile, verified image.Evidence
 	if err != nil {
 		return err
 	}
+	a.result.evidence.Archive = a.result.ID
 	return use(a.result)
 }
 

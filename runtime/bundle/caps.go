@@ -23,6 +23,9 @@ var defaultCaps = []string{
 	"CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID",
 }
 
+// DefaultCaps are the capabilities that an app of root has where nothing else is said.
+func DefaultCaps() []string { return slices.Clone(defaultCaps) }
+
 // knownCaps are all that Linux has, as of 6.18.
 var knownCaps = []string{
 	"CAP_AUDIT_CONTROL", "CAP_AUDIT_READ", "CAP_AUDIT_WRITE", "CAP_BLOCK_SUSPEND", "CAP_BPF",
@@ -53,7 +56,8 @@ func ParseCaps(s string) ([]string, error) {
 	return caps, nil
 }
 
-func (c Caps) empty() bool { return len(c.Retain)+len(c.Remove)+len(c.Add) == 0 }
+// Empty reports whether the default was asked for.
+func (c Caps) Empty() bool { return len(c.Retain)+len(c.Remove)+len(c.Add) == 0 }
 
 // apply gives the set that base becomes.
 func (c Caps) apply(base []string) []string {
@@ -80,7 +84,7 @@ func capabilities(in Input) *specs.LinuxCapabilities {
 		set := c.apply(defaultCaps)
 		return &specs.LinuxCapabilities{Bounding: set, Effective: set, Permitted: set}
 	}
-	if c.empty() || len(c.Retain)+len(c.Add) == 0 {
+	if c.Empty() || len(c.Retain)+len(c.Add) == 0 {
 		if in.App.NoNewPrivilegesOff { // a setuid program is the point of switching it off: it may become root's default
 			return &specs.LinuxCapabilities{Bounding: c.apply(defaultCaps)}
 		}

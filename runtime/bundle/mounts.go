@@ -105,7 +105,7 @@ func findVolume(name string, lists ...[]Volume) (Volume, bool) {
 }
 
 // imageVolumes gives each of the image's VOLUMEs an empty volume of the app's own: two databases in one pod must not share
-// their data. A volume of the pod called volume-PATH, as rkt named it, takes the place of it.
+// their data. A volume of the pod with the name that the image has for it, or called volume-PATH, as rkt named it, takes the place of it.
 func imageVolumes(in Input) ([]Volume, []Mount) {
 	var volumes []Volume
 	var mounts []Mount
@@ -114,15 +114,27 @@ func imageVolumes(in Input) ([]Volume, []Mount) {
 		if err != nil {
 			continue
 		}
-		name := "volume-" + slug(target)
+		name, place := "volume-"+slug(target), placeAt(in.App.Places, p)
+		if _, ok := findVolume(place.Name, in.Pod.Volumes); ok {
+			name = place.Name
+		}
 		if _, ok := findVolume(name, in.Pod.Volumes); !ok {
 			name = fmt.Sprintf("%s-%d-%s", clipName(in.App.Name), len(volumes), slug(target))
 			volumes = append(volumes, Volume{Name: name[:min(len(name), 63)], Kind: KindEmpty, From: target})
 			name = volumes[len(volumes)-1].Name
 		}
-		mounts = append(mounts, Mount{Volume: name, Target: target})
+		mounts = append(mounts, Mount{Volume: name, Target: target, ReadOnly: place.ReadOnly})
 	}
 	return volumes, mounts
+}
+
+func placeAt(places []Place, path string) Place {
+	for _, p := range places {
+		if p.Path == path {
+			return p
+		}
+	}
+	return Place{}
 }
 
 func clipName(s string) string { return s[:min(len(s), 20)] }

@@ -29,13 +29,17 @@ func ParseBytes(s string) (int64, error) {
 	return int64(n * unit), nil
 }
 
-// minMemory is the least that a limit of memory may be: below, the kernel kills an app before it has executed its program.
-const minMemory = 4_000_000
+// The least that limits may be. With less memory the kernel kills an app before it has executed its program; quotas of CPU time it
+// takes from 1 ms per 100 ms on.
+const (
+	MinMemory = 4_000_000 // bytes
+	MinCPU    = 10        // thousandths of a core
+)
 
 // ParseMemory parses a limit of memory, as ParseBytes does.
 func ParseMemory(s string) (int64, error) {
 	n, err := ParseBytes(s)
-	if err == nil && n < minMemory {
+	if err == nil && n < MinMemory {
 		return 0, fmt.Errorf("%q: no app starts in %d bytes: want 4M or more", clip(s), n)
 	}
 	return n, err
@@ -48,8 +52,7 @@ func ParseCPU(s string) (int64, error) {
 	if !milli {
 		n *= 1000
 	}
-	// The kernel takes quotas of 1 ms per 100 ms and more.
-	if err != nil || strings.ContainsAny(number, "+-eExX_nN") || n < 10 || n > 1e9 {
+	if err != nil || strings.ContainsAny(number, "+-eExX_nN") || n < MinCPU || n > 1e9 {
 		return 0, fmt.Errorf("%q: want cores (1.5) or thousandths of a core (500m), at least 10m", clip(s))
 	}
 	return int64(n), nil

@@ -21,12 +21,20 @@ type App struct {
 	Unmask             []string
 
 	Mounts  []Mount
+	Places  []Place // names of the image's volumes
 	Tmpfs   []Tmpfs
 	Devices []Device
 	Ulimits []Ulimit
 	Sysctls []Sysctl
 
 	Resources Resources
+}
+
+// Place is a volume of the image that has a name there: a volume of the pod with that name is mounted on it.
+type Place struct {
+	Name     string
+	Path     string
+	ReadOnly bool
 }
 
 // Resources are the limits of one app. Zero is no limit of its own.

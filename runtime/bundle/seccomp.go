@@ -20,7 +20,14 @@ type SeccompRequest struct {
 	Profile    []byte // a JSON profile, in Docker's format or the runtime specification's
 	Retain     []string
 	Remove     []string
-	Errno      uint // what a refused call returns; 0 is EPERM
+	Within     []string // the default without all but these
+	Errno      uint     // what a refused call returns; 0 is EPERM
+	Kill       bool     // what Retain, Remove or Within refuse ends the process with SIGSYS
+}
+
+// IsDefault reports whether nothing but the default profile was asked for.
+func (r SeccompRequest) IsDefault() bool {
+	return !r.Unconfined && r.Profile == nil && r.Errno == 0 && len(r.Retain)+len(r.Remove)+len(r.Within) == 0
 }
 
 // profileVersion is part of every key: change it with anything below, or with the version of moby/profiles, that
@@ -47,7 +54,8 @@ func newFilter(in Input, caps []string) (*Filter, error) {
 		return nil, err
 	}
 	h := sha256.New()
-	fmt.Fprintf(h, "%s %s %s %q %q %q %d %q", profileVersion, runtime.GOARCH, release, req.Profile, req.Retain, req.Remove, req.Errno, caps)
+	fmt.Fprintf(h, "%s %s %s %q %q %q %q %d %t %q", profileVersion, runtime.GOARCH, release,
+		req.Profile, req.Retain, req.Remove, req.Within, req.Errno, req.Kill, caps)
 	sum := h.Sum(nil)
 	return &Filter{Key: hex.EncodeToString(sum[:16]), req: req, caps: caps}, nil
 }
@@ -82,8 +90,13 @@ func (f *Filter) Profile() (*specs.LinuxSeccomp, error) {
 	switch {
 	case len(f.req.Retain) > 0:
 		retain(p, f.req.Retain)
+	case len(f.req.Within) > 0:
+		within(p, f.req.Within)
 	case len(f.req.Remove) > 0:
 		remove(p, f.req.Remove)
+	}
+	if f.req.Kill {
+		kill(p, f.req.Remove)
 	}
 	return p, nil
 }
@@ -123,6 +136,27 @@ func remove(p *specs.LinuxSeccomp, names []string) {
 	p.Syscalls = slices.DeleteFunc(p.Syscalls, func(r specs.LinuxSyscall) bool { return len(r.Names) == 0 })
 }
 
+// within keeps of the default profile's rules what names has, with their conditions.
+func within(p *specs.LinuxSeccomp, names []string) {
+	for i := range p.Syscalls {
+		rule := &p.Syscalls[i]
+		rule.Names = slices.DeleteFunc(slices.Clone(rule.Names), func(n string) bool { return !slices.Contains(names, n) })
+	}
+	p.Syscalls = slices.DeleteFunc(p.Syscalls, func(r specs.LinuxSyscall) bool { return len(r.Names) == 0 })
+}
+
+// kill ends the process at a call that is refused: at those of removed, or, where the profile is a list of what is left, at any other.
+func kill(p *specs.LinuxSeccomp, removed []string) {
+	calls := slices.DeleteFunc(slices.Clone(removed), func(n string) bool { return strings.HasPrefix(n, "@") })
+	if len(removed) > 0 {
+		if len(calls) > 0 {
+			p.Syscalls = append(p.Syscalls, specs.LinuxSyscall{Names: calls, Action: specs.ActKillProcess})
+		}
+		return
+	}
+	p.DefaultAction, p.DefaultErrnoRet = specs.ActKillProcess, nil
+}
+
 // ParseSeccomp parses "unconfined", "default", or rkt's mode=retain|remove[,errno=NAME],@GROUP|SYSCALL,…. A path of a
 // profile is the caller's to read: it is reported by ok being false.
 func ParseSeccomp(s string) (req SeccompRequest, ok bool, err error) {
@@ -142,11 +176,11 @@ func ParseSeccomp(s string) (req SeccompRequest, ok bool, err error) {
 		case pair && key == "mode":
 			mode = value
 		case pair && key == "errno":
-			req.Errno, err = parseErrno(value)
+			req.Errno, err = ParseErrno(value)
 		case pair:
 			err = fmt.Errorf("unknown key %q: want mode= or errno=", key)
 		default:
-			err = checkSyscall(item)
+			err = CheckSyscall(item)
 			names = append(names, item)
 		}
 		if err != nil {
@@ -174,7 +208,8 @@ func withMode(req SeccompRequest, mode string, names []string) (SeccompRequest, 
 	return req, true, nil
 }
 
-func parseErrno(s string) (uint, error) {
+// ParseErrno parses the name of an errno, or its number.
+func ParseErrno(s string) (uint, error) {
 	if n, err := strconv.ParseUint(s, 10, 12); err == nil && n > 0 {
 		return uint(n), nil
 	}
@@ -198,7 +233,8 @@ var refusedCalls = strings.Fields(`_sysctl acct add_key afs_syscall bdflush bpf 
  sethostname setns settimeofday sgetmask socket socketcall ssetmask stime stty swapoff swapon sysfs syslog tuxcall ulimit
  umount umount2 unshare uselib userfaultfd ustat vhangup vm86 vm86old vserver chroot`)
 
-func checkSyscall(name string) error {
+// CheckSyscall refuses what is no name of a system call, or of a group of them.
+func CheckSyscall(name string) error {
 	if strings.HasPrefix(name, "@") {
 		if slices.Contains(whitelists, name) || slices.Contains(blacklists, name) || name == groupAll || name == groupEmpty {
 			return nil

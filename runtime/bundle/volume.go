@@ -56,15 +56,27 @@ func ParseVolume(s string) (Volume, error) {
 	if rest == "" {
 		return v, fmt.Errorf("volume %s: kind is missing: want %s,kind=empty, %s,kind=tmpfs or %s,kind=host,source=DIR", name, name, name, name)
 	}
-	given := map[string]bool{}
+	var keys [][2]string
 	for pair := range strings.SplitSeq(rest, ",") {
 		key, value, ok := strings.Cut(pair, "=")
-		if !ok || given[key] {
+		if !ok {
 			return v, fmt.Errorf("volume %s: %q: want key=value, each once", name, clip(pair))
 		}
-		given[key] = true
-		if err := v.set(key, value); err != nil {
-			return v, fmt.Errorf("volume %s: %s: %w", name, key, err)
+		keys = append(keys, [2]string{key, value})
+	}
+	return NewVolume(name, keys)
+}
+
+// NewVolume is ParseVolume of keys and values that are apart already.
+func NewVolume(name string, keys [][2]string) (Volume, error) {
+	v, given := Volume{Name: name}, map[string]bool{}
+	for _, kv := range keys {
+		if given[kv[0]] {
+			return v, fmt.Errorf("volume %s: %s: want key=value, each once", name, kv[0])
+		}
+		given[kv[0]] = true
+		if err := v.set(kv[0], kv[1]); err != nil {
+			return v, fmt.Errorf("volume %s: %s: %w", name, kv[0], err)
 		}
 	}
 	return v, v.check(given)
@@ -143,6 +155,15 @@ func ParseMount(s string) (Mount, error) {
 		return m, fmt.Errorf("%q: want volume=NAME,target=PATH", clip(s))
 	}
 	return m, nil
+}
+
+// NewMount is a mount of volume at target.
+func NewMount(volume, target string) (Mount, error) {
+	clean, err := cleanTarget(target)
+	if err == nil {
+		err = pods.CheckName(volume)
+	}
+	return Mount{Volume: volume, Target: clean}, err
 }
 
 // ParseBind parses the short form SOURCE:TARGET[:ro|rw] that docker and podman have; SOURCE is an absolute path. The

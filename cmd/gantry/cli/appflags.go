@@ -17,6 +17,9 @@ import (
 
 // appOptions are the flags after an image.
 type appOptions struct {
+	// complete is an app that a pod manifest of appc describes; nil: what follows does.
+	complete *runtime.AppRequest
+
 	image string
 	args  []string // after --; nil: none were given
 
@@ -181,6 +184,9 @@ func parseSeccomp(s string) (bundle.SeccompRequest, error) {
 
 // request finishes what the flags mean, and adds the volumes that -v defined to the pod's.
 func (o *appOptions) request(pod *runtime.Request) (runtime.AppRequest, error) {
+	if o.complete != nil {
+		return *o.complete, nil
+	}
 	if err := o.terminal(); err != nil {
 		return o.req, err
 	}

@@ -23,6 +23,7 @@ type podOptions struct {
 	inherit  bool
 	ipc, pid string
 	uuidFile string
+	manifest string
 	pull     string
 	detach   bool
 	unit     unitOptions
@@ -48,7 +49,7 @@ func (o *podOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&o.unit.properties, "property", nil, "with --detach: NAME=VALUE, property of the pod's unit, as in systemd-run")
 	fs.BoolVarP(&o.terminal, "interactive", "i", false, "the app (one only) reads the terminal")
 	fs.BoolVarP(&o.tty, "tty", "t", false, "the app (one only) has a terminal of its own, joined to the caller's")
-	notYetVar(fs, "pod-manifest", "read the pod from a file")
+	fs.StringVar(&o.manifest, "pod-manifest", "", "read the pod from this file: gantry's own form, or appc's")
 	yesNoVar(fs, &o.req.Users, "private-users", "a user namespace: root of the pod is nobody on the host")
 	notYetVar(fs, "no-overlay", "copy the image instead of overlaying it", "false")
 	notYetVar(fs, "mds-register", "metadata service, which gantry has not", "false")

@@ -72,6 +72,11 @@ func podRequest(cmd *cobra.Command, e *env, o *podOptions, args []string) (*runt
 	if err := e.check(); err != nil { // flags among ours may be global ones
 		return nil, err
 	}
+	if o.manifest != "" {
+		if apps, err = o.readManifest(fs, apps); err != nil {
+			return nil, err
+		}
+	}
 	return o.request(apps, e.insecure)
 }
 

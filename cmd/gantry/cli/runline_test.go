@@ -167,7 +167,6 @@ func TestRunLineErrors(t *testing.T) {
 		{"bad image", "UPPER/x", "parse image reference"},
 		{"restart", "a --restart=sometimes", "--restart: restart policy"},
 		{"user namespace", "--private-users=perhaps a", "--private-users"},
-		{"pod manifest", "--pod-manifest=x", "--pod-manifest: not supported yet"},
 		{"journal", "a --stdout=journal", "journal: not supported yet"},
 		{"metadata service", "--mds-register a", "not supported yet"},
 		{"signature", "a --signature=x", "not supported yet"},
