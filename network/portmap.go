@@ -23,6 +23,11 @@ func (c *call) portmapAdd() (*types100.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if e, err := portElements(pc.RuntimeConfig.PortMappings, resultAddrs(prev)); err == nil {
+		if err := checkListeners(e.Forwards); err != nil {
+			return nil, err
+		}
+	}
 	return prev, c.publish(&pc, prev)
 }
 
@@ -48,7 +53,7 @@ func (c *call) publish(pc *pluginConf, prev *types100.Result) error {
 	if err := rules.Add(e); err != nil {
 		return inUse(err)
 	}
-	return nil
+	return forgetFlows(e.Forwards)
 }
 
 // isHostLink recognises the host's end that gantry-ptp has made.
@@ -83,7 +88,7 @@ func (c *call) portmapDel() error {
 	if err != nil {
 		return nil //nolint:nilerr // ADD refused these ports for the same reason and made nothing
 	}
-	return rules.Remove(e)
+	return errors.Join(rules.Remove(e), forgetFlows(e.Forwards))
 }
 
 // portElements is what a pod with these ports and addresses has in the rules.

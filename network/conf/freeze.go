@@ -178,6 +178,9 @@ func checkPorts(ports []PortMapping) error {
 		if !p.Resolved() {
 			return fmt.Errorf("publish port %s: the image has no port %q", p, p.Name)
 		}
+		if p.HostIP == netip.IPv6Loopback() {
+			return fmt.Errorf("publish port %s: the kernel forwards nothing from ::1: use 127.0.0.1, or an address of the host", p)
+		}
 		k := key{p.Protocol, p.HostPort}
 		for _, ip := range taken[k] {
 			if overlap(ip, p.HostIP) {
