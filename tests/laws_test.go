@@ -53,6 +53,10 @@ var laws = []law{
 		reason: "the supervisor stays resident beside every pod: each linked package costs memory, and attack surface",
 	},
 	{
+		packages: []string{"./stage1/...", "./cmd/gantry-stage1", "./network/...", "./pods/..."}, forbidden: []string{"regexp"}, direct: true,
+		reason: "one compiled expression takes 600 kB of every supervisor",
+	},
+	{
 		packages:  []string{"./network/..."},
 		forbidden: []string{"./pods/...", "./image/...", "./runtime/...", "net/http", "go.opentelemetry.io/..."},
 		except:    []string{"./pods/atomicfile"},
