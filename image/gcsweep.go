@@ -6,8 +6,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 
@@ -183,14 +186,23 @@ func (c *collector) discard(path string) error {
 	return nil
 }
 
+// emptyTrash deletes on all processors: what takes the time is the kernel letting go of the pages of large files.
 func (c *collector) emptyTrash() error {
-	var errs error
-	if !c.opts.DryRun {
-		for _, path := range c.trash {
-			errs = errors.Join(errs, os.RemoveAll(path))
-		}
+	if c.opts.DryRun {
+		return nil
 	}
-	return errs
+	errs := make([]error, len(c.trash))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(len(c.trash), runtime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(c.trash)); i = next.Add(1) - 1 {
+				errs[i] = os.RemoveAll(c.trash[i])
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // remove is os.Remove that does not mind another having been faster.

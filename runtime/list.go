@@ -49,8 +49,9 @@ func List(store *pods.Store, ends bool) ([]Summary, error) {
 	workers := min(len(uuids), 2*goruntime.GOMAXPROCS(0))
 	for w := range workers {
 		wg.Go(func() {
+			glancer := store.Glancer()
 			for i := w; i < len(uuids); i += workers {
-				all[i] = summarize(store, uuids[i], ends)
+				all[i] = summarize(store, glancer, uuids[i], ends)
 			}
 		})
 	}
@@ -81,8 +82,8 @@ func compareText(a, b string) int {
 }
 
 // summarize returns nil for a pod that is gone by now.
-func summarize(store *pods.Store, uuid string, ends bool) *Summary {
-	g, err := store.Glance(uuid)
+func summarize(store *pods.Store, glancer *pods.Glancer, uuid string, ends bool) *Summary {
+	g, err := glancer.Glance(uuid)
 	if errors.Is(err, pods.ErrNotFound) {
 		return nil
 	}
