@@ -60,6 +60,7 @@ type Manifest struct {
 	Register    bool              `json:"register,omitempty"` // tell systemd-machined of the pod
 	Remove      bool              `json:"remove,omitempty"`   // the supervisor removes the pod when it is over
 	Run         bool              `json:"run,omitempty"`      // who wrote this starts the pod at once, and nobody later
+	Starter     *Process          `json:"starter,omitempty"`  // who wrote this hands the pod to a unit; once it is dead, nobody waits for that
 }
 
 // What Manifest.Net can be.

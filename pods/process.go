@@ -25,3 +25,30 @@ func parseStart(stat string) (uint64, error) {
 	}
 	return strconv.ParseUint(fields[19], 10, 64)
 }
+
+// Process names a process for ever: a PID is given to others.
+type Process struct {
+	BootID    string `json:"bootID"`
+	PID       int    `json:"pid"`
+	StartTime uint64 `json:"startTime"` // as of ProcessStart
+}
+
+// Self is the calling process.
+func Self() (*Process, error) {
+	start, err := ProcessStart(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	return &Process{BootID: BootID(), PID: os.Getpid(), StartTime: start}, nil
+}
+
+// Alive reports whether the process still does something: one that nobody has waited for yet does not.
+func (p *Process) Alive() bool {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID))
+	if err != nil || p.BootID != BootID() {
+		return false
+	}
+	start, err := parseStart(string(data))
+	_, rest, _ := strings.Cut(string(data[strings.LastIndexByte(string(data), ')')+1:]), " ")
+	return err == nil && start == p.StartTime && rest[0] != 'Z' && rest[0] != 'X'
+}

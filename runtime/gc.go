@@ -113,7 +113,8 @@ func isDue(pod *pods.Pod, state pods.State, opts GCOptions) bool {
 		return true
 	case pods.Prepared:
 		m, err := pod.Manifest()
-		return err == nil && age(m.Created) >= opts.ExpirePrepared
+		abandoned := err == nil && m.Starter != nil && !m.Starter.Alive()
+		return abandoned || err == nil && age(m.Created) >= opts.ExpirePrepared
 	}
 	return age(endTime(pod)) >= opts.Grace
 }

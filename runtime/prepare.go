@@ -76,6 +76,13 @@ func (r *Runtime) Prepare(ctx context.Context, req *Request) (*Prepared, error) 
 // write writes everything into the draft, pod.json last.
 func (r *Runtime) write(draft *pods.Draft, req *Request, images []*usedImage, nets []conf.Network) (*pods.Lock, error) {
 	m := req.manifest()
+	if req.Handed {
+		self, err := pods.Self()
+		if err != nil {
+			return nil, err
+		}
+		m.Starter = self
+	}
 	for i, n := range nets {
 		file := fmt.Sprintf("net/%d-%s.conflist", i, n.Name)
 		if err := draft.WriteFile(file, n.Conflist); err != nil {

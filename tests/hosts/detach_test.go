@@ -89,3 +89,31 @@ func TestDetachWithoutSystemd(t *testing.T) {
 	}
 	m.must(t, "gantry", "stop", uuid)
 }
+
+// A run that is killed before its unit took the pod leaves that to gc, which waits for nobody.
+func TestDetachKilled(t *testing.T) {
+	m := boot(t)
+	thaw, err := m.Freeze()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer thaw()
+	m.sh(t, "setsid gantry run --net=none --detach "+busybox+" -- sleep 1000 >/dev/null 2>&1 </dev/null &")
+	var uuid string
+	await(t, "the pod", func() bool {
+		uuid = m.sh(t, "ls /var/lib/gantry/pods 2>/dev/null || :")
+		return uuid != "" && m.sh(t, "gantry status "+uuid+" | grep ^state || :") == "state=prepared"
+	})
+	m.must(t, "gantry", "gc", "--grace-period=0s")
+	if s := m.sh(t, "ls /var/lib/gantry/pods"); s != uuid {
+		t.Fatalf("gc took the pod from a run that waits: %q is left of %s", s, uuid)
+	}
+	m.sh(t, "kill -KILL $(pgrep -f '^gantry run') $(pgrep systemd-run)")
+	await(t, "their death", func() bool { code, _, _ := m.run(t, "pgrep", "-f", "^gantry run"); return code != 0 })
+	m.must(t, "gantry", "gc", "--grace-period=0s")
+	if s := m.sh(t, "ls /var/lib/gantry/pods"); s != "" {
+		t.Errorf("gc leaves %s", s)
+	}
+	thaw()
+	m.clean(t) // of processes too, which systemd has to wait for first
+}

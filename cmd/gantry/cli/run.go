@@ -97,7 +97,8 @@ func runPod(ctx context.Context, e *env, o *podOptions, req *runtime.Request) er
 	if o.unit.asked() && !o.detach {
 		return usagef("--slice and --property are for --detach: a unit says Slice=, and the property itself")
 	}
-	req.Run = !o.detach || !systemd.Booted() // a unit's process takes the pod from us, as run-prepared does
+	req.Handed = o.detach && systemd.Booted() // a unit's process takes the pod from us, as run-prepared does
+	req.Run = !req.Handed
 	r, p, err := prepare(ctx, e, o, req)
 	if err != nil {
 		return err
