@@ -20,7 +20,7 @@ import (
 
 // Exec becomes the pod's supervisor: same process, same cgroup, the caller's terminal. It returns only on error.
 func (r *Runtime) Exec(p *Prepared) error {
-	argv, err := r.stage1("run", p.path)
+	argv, err := r.stage1("run", r.stage1Flags(p.path)...)
 	if err != nil {
 		return err
 	}
@@ -49,6 +49,14 @@ func (r *Runtime) Exec(p *Prepared) error {
 func stage1Environ() []string {
 	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "GOMAXPROCS=") })
 	return append(env, "GOMAXPROCS=1")
+}
+
+// stage1Flags are the arguments of a stage1 that has our stderr.
+func (r *Runtime) stage1Flags(path string) []string {
+	if r.JSON {
+		return []string{"--log-format=json", path}
+	}
+	return []string{path}
 }
 
 func (r *Runtime) stage1(verb string, args ...string) ([]string, error) {

@@ -38,6 +38,8 @@ type Runtime struct {
 	Fetch func(ctx context.Context, ref image.Ref) (*image.Image, error)
 	// Trust says whether a stored image may be used under the name it was asked for by. nil: every image may.
 	Trust func(ctx context.Context, ref image.Ref, img *image.Image) error
+	// JSON: what stage1 says to the user are lines of JSON (--log-format=json).
+	JSON bool
 	// Warn tells the user something that is no error. nil: nobody listens.
 	Warn func(format string, args ...any)
 }

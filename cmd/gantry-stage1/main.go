@@ -1,6 +1,6 @@
 // Command gantry-stage1 is the supervisor of one pod. gantry becomes it by exec; nobody calls it by hand.
 //
-//	gantry-stage1 run [--detached] PODDIR    descriptors: 3 pod directory, 4 life lock, 5 ready pipe (detached), 6... sockets of the unit
+//	gantry-stage1 run [--log-format=json] [--detached] PODDIR    descriptors: 3 pod directory, 4 life lock, 5 ready pipe (detached), 6... sockets of the unit
 //	gantry-stage1 undo PODDIR                descriptors: 3 pod directory
 //	gantry-stage1 check-network DIR          stdin: audit.Request, stdout: audit.Report
 //	gantry-stage1 collect-network DIR        stdin: audit.Request
@@ -22,19 +22,24 @@ import (
 )
 
 func main() {
-	code, err := run(os.Args[1:])
+	args := os.Args[1:]
+	say := reporter{to: os.Stderr, json: slices.Contains(args[:len(args)-min(len(args), 1)], jsonFlag)} // the last is a path
+	if say.json {
+		args = slices.DeleteFunc(args, func(a string) bool { return a == jsonFlag })
+	}
+	code, err := run(args, say)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "gantry: run: %v\n", err)
+		say.fail(code, err)
 	}
 	os.Exit(code)
 }
 
-func run(args []string) (int, error) {
+func run(args []string, say reporter) (int, error) {
 	switch {
 	case len(args) == 2 && args[0] == "run":
-		return supervise(args[1], false)
+		return supervise(args[1], false, say)
 	case len(args) == 3 && args[0] == "run" && args[1] == "--detached":
-		return supervise(args[2], true)
+		return supervise(args[2], true, say)
 	case len(args) == 2 && args[0] == "undo":
 		dir, err := inherit(pods.DirFD)
 		if err == nil {
@@ -63,12 +68,12 @@ func run(args []string) (int, error) {
 	return stage1.ExitInternal, errors.New("gantry-stage1 is started by gantry: use gantry run")
 }
 
-func supervise(path string, detached bool) (int, error) {
+func supervise(path string, detached bool, say reporter) (int, error) {
 	programs, err := findPrograms()
 	if err != nil {
 		return stage1.ExitInternal, err
 	}
-	opts := stage1.Options{Path: path, Detached: detached, Programs: programs, Warn: warn}
+	opts := stage1.Options{Path: path, Detached: detached, Programs: programs, Warn: say.warn}
 	if opts.Dir, err = inherit(pods.DirFD); err != nil {
 		return stage1.ExitInternal, err
 	}
@@ -97,8 +102,6 @@ func supervise(path string, detached bool) (int, error) {
 	}
 	return stage1.Run(context.Background(), opts)
 }
-
-func warn(message string) { fmt.Fprintf(os.Stderr, "gantry: warning: %s\n", message) }
 
 // inherit takes over a descriptor, and keeps it from everything that is started from here.
 func inherit(fd int) (*os.File, error) {

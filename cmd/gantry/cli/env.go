@@ -184,7 +184,7 @@ func (e *env) runtime() (*runtime.Runtime, error) {
 	r := &runtime.Runtime{
 		Dir: dir, Store: store, Programs: runtime.Programs{Dir: c.Stage1Path},
 		Networks: e.networks(),
-		Warn:     e.warn,
+		Warn:     e.warn, JSON: e.logFormat == "json",
 	}
 	r.Networks.PluginDirs = append(slices.Clone(c.CNI), r.Programs.PluginDirs()...)
 	r.Trust = e.recheck(store)
