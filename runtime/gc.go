@@ -24,9 +24,9 @@ type GCOptions struct {
 
 // GCReport is what GC did.
 type GCReport struct {
-	Removed []string // UUIDs
-	Kept    int
-	Images  image.GCReport
+	Removed []string       `json:"removed"` // UUIDs
+	Kept    int            `json:"kept"`
+	Images  image.GCReport `json:"images"`
 }
 
 // GC removes pods whose time has come, what killed commands left, and mounts of images that no live pod stands on. A pod
@@ -37,7 +37,7 @@ func (r *Runtime) GC(ctx context.Context, opts GCOptions) (*GCReport, error) {
 		return nil, err
 	}
 	var mu sync.Mutex
-	report := &GCReport{}
+	report := &GCReport{Removed: []string{}}
 	var errs []error
 	var wg sync.WaitGroup
 	// Deleting waits for the disk, undoing for the kernel: a few more than there are processors.
@@ -98,6 +98,9 @@ func (r *Runtime) collect(ctx context.Context, uuid string, opts GCOptions) (rem
 	}
 	if opts.DryRun {
 		return due(state), nil
+	}
+	if !due(state) && undone(pod) {
+		return false, nil // nothing to do, and no lock to be in somebody's way with
 	}
 	removed, err = r.sweep(ctx, pod, tryGC, due)
 	if errors.Is(err, ErrState) || errors.Is(err, fs.ErrNotExist) {

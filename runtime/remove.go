@@ -131,12 +131,19 @@ func (r *Runtime) resetNetwork(ctx context.Context) error {
 // leasesDir is there once a pod has had an address.
 const leasesDir = "/run/gantry/leases"
 
+// undone says whether a pod that nobody runs has nothing that a supervisor would have to take back: it was never run, or it ended
+// by itself and undid all.
+func undone(pod *pods.Pod) bool {
+	if _, err := pod.Root().Lstat("run.json"); errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	exit, err := pod.Exit()
+	return err == nil && len(exit.Left) == 0
+}
+
 // undo has stage1 take back what a dead supervisor left: processes, attachments, cgroups. Where it ended by itself there is nothing.
 func (r *Runtime) undo(ctx context.Context, pod *pods.Pod) error {
-	if _, err := pod.Root().Lstat("run.json"); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if exit, err := pod.Exit(); err == nil && len(exit.Left) == 0 {
+	if undone(pod) {
 		return nil
 	}
 	argv, err := r.stage1("undo", r.Pods().PodPath(pod.UUID))

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,17 +13,22 @@ import (
 
 func newGCCommand(e *env) *cobra.Command {
 	o := runtime.GCOptions{Grace: 30 * time.Minute, ExpirePrepared: 24 * time.Hour}
+	var format string
 	cmd := verb("gc [flags]", "Remove pods that are over, and what killed commands left", cobra.NoArgs)
 	fs := cmd.Flags()
 	oneVar(fs, &o.Grace, "grace-period", "DURATION", "how long a pod stays after its end (default 30m)", parseDuration)
 	oneVar(fs, &o.ExpirePrepared, "expire-prepared", "DURATION", "how long a prepared pod waits to be run (default 24h)", parseDuration)
 	fs.BoolVar(&o.MarkOnly, "mark-only", false, "undo what dead supervisors left, and remove nothing")
 	fs.BoolVar(&o.DryRun, "dry-run", false, "only print what would be removed")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runGC(cmd.Context(), e, o) }
+	fs.StringVar(&format, "format", "text", "text or json")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runGC(cmd.Context(), e, o, format) }
 	return cmd
 }
 
-func runGC(ctx context.Context, e *env, o runtime.GCOptions) error {
+func runGC(ctx context.Context, e *env, o runtime.GCOptions, format string) error {
+	if err := checkFormat(format); err != nil {
+		return err
+	}
 	if err := needRoot(); err != nil {
 		return err
 	}
@@ -31,6 +37,9 @@ func runGC(ctx context.Context, e *env, o runtime.GCOptions) error {
 		return err
 	}
 	report, err := r.GC(ctx, o)
+	if report != nil && isJSON(format) {
+		return errors.Join(writeJSON(e.stdout, report), err)
+	}
 	if report != nil {
 		for _, uuid := range report.Removed {
 			fmt.Fprintln(e.stdout, uuid)
