@@ -72,6 +72,19 @@ func (p *Pod) lock(at int64) (*Lock, error) {
 	return &Lock{file: f}, nil
 }
 
+// MendLock makes the lock file of a pod that has lost it. Nothing takes it away but damage: a pod has it before it has its name. A supervisor that
+// still holds the lost one is not seen by it any more: the caller has made sure that there is none.
+func (p *Pod) MendLock() error {
+	f, err := p.root.OpenFile(lockFile, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 // LockLife takes the pod's life; ErrBusy if somebody has it.
 func (p *Pod) LockLife() (*Lock, error) { return p.lock(lifeByte) }
 

@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods/atomicfile"
 )
 
 // Pod is an open pod directory. It is addressed by descriptor, so that it stays the same pod while it is
@@ -87,10 +89,33 @@ func (p *Pod) Exit() (*Exit, error) {
 	return e, p.read(exitFile, e)
 }
 
-// WriteExit writes exit.json: with it the pod is exited as soon as the lock is free.
+// maxExit is what is reserved for exit.json: one block, and more than it ever is.
+const maxExit = 4096
+
+// ReserveExit takes the room that WriteExit needs: a disk that is full by then does not keep the pod from being exited.
+func (p *Pod) ReserveExit() error {
+	if err := atomicfile.Reserve(p.root, exitFile, maxExit); err != nil {
+		return fmt.Errorf("reserve exit.json of pod %s: %w", p.UUID, err)
+	}
+	return nil
+}
+
+// WriteExit writes exit.json: with it the pod is exited as soon as the lock is free. A long reason is cut.
 func (p *Pod) WriteExit(e *Exit) error {
 	e.Version = Version
-	return p.write(exitFile, e)
+	data, err := Marshal(e)
+	if len(data) > maxExit && err == nil {
+		short := *e
+		short.Reason = e.Reason[:min(len(e.Reason), maxExit/8)] // six bytes each at worst
+		data, err = Marshal(&short)
+	}
+	if err == nil {
+		err = atomicfile.WriteReserved(p.root, exitFile, 0o600, data)
+	}
+	if err != nil {
+		return fmt.Errorf("write exit.json of pod %s: %w", p.UUID, err)
+	}
+	return nil
 }
 
 // Ready reports whether every app of the pod has been started; it stays true after the pod's end.

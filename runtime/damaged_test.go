@@ -115,3 +115,37 @@ func TestStopOfDamaged(t *testing.T) {
 	}
 	p.close()
 }
+
+// TestGCWithoutLock: a pod that has lost its lock file goes like others, in its time; not while somebody runs it.
+func TestGCWithoutLock(t *testing.T) {
+	r, ref := testRuntime(t), testImage(t)
+	long := time.Now().Add(-2 * time.Hour)
+	run := &pods.Run{BootID: pods.BootID(), PID: 1 << 22, Started: long}
+	old := left(t, r, ref, run, &pods.Exit{Finished: long})
+	young := left(t, r, ref, run, &pods.Exit{Finished: time.Now()})
+	self, err := pods.ProcessStart(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	alive := left(t, r, ref, &pods.Run{BootID: pods.BootID(), PID: os.Getpid(), StartTime: self, Started: long}, nil)
+	for _, pod := range []*pods.Pod{old, young, alive} {
+		if err := os.Remove(filepath.Join(r.Pods().PodPath(pod.UUID), "lock")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // young gets a lock file by the first
+		report, err := r.GC(t.Context(), GCOptions{Grace: time.Hour})
+		if slices.Contains(report.Removed, young.UUID) || slices.Contains(report.Removed, alive.UUID) {
+			t.Errorf("gc: %+v, %v", report, err)
+		}
+	}
+	if err := r.Remove(t.Context(), alive, false); err == nil || !strings.Contains(err.Error(), "has lost its lock file while its supervisor") {
+		t.Errorf("rm of one that is alive: %v", err)
+	}
+	if _, err := os.Stat(r.Pods().PodPath(old.UUID)); !os.IsNotExist(err) {
+		t.Errorf("the old one is still there: %v", err)
+	}
+	if err := r.Remove(t.Context(), young, false); err != nil {
+		t.Errorf("rm: %v", err)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -59,6 +60,12 @@ func tryGC(_ context.Context, pod *pods.Pod) (*pods.Lock, error) { return pod.Lo
 // its state.
 func (r *Runtime) sweep(ctx context.Context, pod *pods.Pod, lock func(context.Context, *pods.Pod) (*pods.Lock, error), remove func(pods.State) bool) (removed bool, err error) {
 	gc, err := lock(ctx, pod)
+	if errors.Is(err, fs.ErrNotExist) && !pod.Removed() {
+		if err := mendLock(pod); err != nil {
+			return false, err
+		}
+		gc, err = lock(ctx, pod)
+	}
 	if err != nil {
 		return false, busy(pod, err, "somebody else is removing it")
 	}
@@ -89,6 +96,19 @@ func (r *Runtime) sweep(ctx context.Context, pod *pods.Pod, lock func(context.Co
 		return false, nil
 	}
 	return true, r.Pods().Remove(pod)
+}
+
+// mendLock makes a lock file for a pod that has none, unless a supervisor lives that holds the lost one.
+func mendLock(pod *pods.Pod) error {
+	p, err := peer(filepath.Join(runDirs, pod.UUID, pods.ControlFile))
+	if run, runErr := pod.Run(); err != nil && runErr == nil && run.BootID == pods.BootID() {
+		p, err = openProcess(run.PID, run.StartTime)
+	}
+	if err == nil {
+		defer p.close()
+		return stateErrorf("pod %s has lost its lock file while its supervisor (process %d) lives: kill that, then run gantry gc", pod.UUID, p.pid)
+	}
+	return pod.MendLock()
 }
 
 // withoutUs is what state would be if we did not hold the life lock. before is what it was: it can only have moved on.

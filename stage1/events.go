@@ -39,6 +39,8 @@ type verdict struct {
 	reason    string
 	killing   bool  // every process of the pod, at once
 	unclean   error // the last post-stop hook that went wrong
+	// unrecorded says why the last record of a run that is missing could not be written.
+	unrecorded error
 	// notStarted says why an app could not be started, to whoever started the pod.
 	notStarted error
 }
@@ -175,7 +177,7 @@ func (s *supervisor) over(a *app, run *pods.AppRun) {
 		a.done = true
 	}
 	if err := s.pod.WriteAppRun(a.Name, a.runs, run); err != nil {
-		s.fail(ExitInternal, err.Error())
+		s.unrecorded = err // a full disk: how the pod ends is the app's to say all the same
 	}
 	a.runs++
 	if a.done {

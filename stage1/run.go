@@ -115,8 +115,8 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 	}
 	s.dismantle()
 	left, undoErr := s.undo.run(ctx)
-	if s.reason == "" && s.unclean != nil {
-		s.reason = s.unclean.Error()
+	if err := errors.Join(s.unclean, s.unrecorded); s.reason == "" && err != nil {
+		s.reason = err.Error()
 	}
 	s.announce.over(s.reason)
 	exit := &pods.Exit{Code: s.code, Reason: s.reason, Finished: time.Now(), Left: left}
@@ -124,7 +124,7 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 	if s.manifest.Remove && undoErr == nil {
 		undoErr = s.removePod()
 	}
-	return s.code, errors.Join(err, s.notStarted, s.unclean, s.streams.lost, undoErr)
+	return s.code, errors.Join(err, s.notStarted, s.unclean, s.unrecorded, s.streams.lost, undoErr)
 }
 
 // open reads the pod directory, and makes nothing.
@@ -226,6 +226,9 @@ func (s *supervisor) begin() error {
 		run.Networks = append(run.Networks, n.Name)
 	}
 	if err := s.announceRun(run); err != nil {
+		return err
+	}
+	if err := s.pod.ReserveExit(); err != nil {
 		return err
 	}
 	// Apps must outlive the launcher that starts them, as our children.

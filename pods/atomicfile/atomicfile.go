@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // Prefix starts the name of every temporary file that this package makes.
@@ -51,6 +53,35 @@ func WriteIn(root *os.Root, name string, mode fs.FileMode, data []byte, sync boo
 		return syncDir(root, filepath.Dir(name))
 	}
 	return nil
+}
+
+// Reserve takes size bytes of the disk for name, so that WriteReserved succeeds on a full one. Until then there is no file of that name.
+func Reserve(root *os.Root, name string, size int) (err error) {
+	f, err := root.OpenFile(reserved(name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if unix.Fallocate(int(f.Fd()), 0, 0, int64(size)) != nil { // not every file system can
+		_, err = f.Write(make([]byte, size))
+	}
+	return errors.Join(err, f.Close())
+}
+
+// WriteReserved is WriteIn without sync, into what was reserved for name. Without, it is WriteIn.
+func WriteReserved(root *os.Root, name string, mode fs.FileMode, data []byte) error {
+	f, err := root.OpenFile(reserved(name), os.O_WRONLY, 0)
+	if err != nil {
+		return WriteIn(root, name, mode, data, false)
+	}
+	err = f.Truncate(int64(len(data))) // the rest of its last block stays ours
+	if err := errors.Join(err, fill(f, mode, data, false)); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return root.Rename(reserved(name), name)
+}
+
+func reserved(name string) string {
+	return filepath.Join(filepath.Dir(name), Prefix+filepath.Base(name))
 }
 
 func fill(f *os.File, mode fs.FileMode, data []byte, sync bool) error {

@@ -1,6 +1,8 @@
 package launch
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -19,6 +21,8 @@ type callerStreams struct {
 	theirs  []*os.File // the command's ends
 	lent    map[*os.File]int
 	copiers sync.WaitGroup
+	mu      sync.Mutex
+	lost    error // why output of the command did not get to the caller
 }
 
 // give sets the streams of process.
@@ -77,7 +81,11 @@ func (c *callerStreams) drain(f *os.File) (*os.File, error) {
 	}
 	c.theirs = append(c.theirs, w)
 	c.copiers.Go(func() {
-		_, _ = io.Copy(f, r)
+		if _, err := io.Copy(f, r); err != nil && !errors.Is(err, unix.EPIPE) { // whoever closed it wants no more
+			c.mu.Lock()
+			c.lost = errors.Join(c.lost, fmt.Errorf("output is lost: %w", err))
+			c.mu.Unlock()
+		}
 		_ = r.Close() // where f is full, the command gets SIGPIPE
 	})
 	return w, nil
@@ -93,8 +101,9 @@ func (c *callerStreams) started() {
 	}
 }
 
-// wait waits for the rest of the output, for drainTime where a process that the command left behind keeps a pipe open.
-func (c *callerStreams) wait() {
+// wait waits for the rest of the output, for drainTime where a process that the command left behind keeps a pipe open. It returns why output
+// was lost.
+func (c *callerStreams) wait() error {
 	drained := make(chan struct{})
 	go func() {
 		c.copiers.Wait()
@@ -104,4 +113,7 @@ func (c *callerStreams) wait() {
 	case <-drained:
 	case <-time.After(drainTime):
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lost
 }

@@ -42,7 +42,7 @@ var ErrNotRunning = errors.New("the app is not running")
 var forwarded = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGCONT}
 
 // Enter runs a command inside a running app and returns its exit code, 128+N where signal N ended it. With an error, the
-// command did not run, and the code says what to exit with.
+// command did not run, or some of its output was lost, and the code says what to exit with.
 func Enter(o EnterOptions) (int, error) {
 	ctx, started := context.WithCancel(context.Background())
 	defer started()
@@ -122,7 +122,9 @@ func enter(o EnterOptions, started func()) (int, error) {
 	started()
 	go forward(process, signals)
 	code, err := waitFor(process)
-	streams.wait()
+	if lost := streams.wait(); err == nil && (code == 0 || code == 128+int(unix.SIGPIPE)) {
+		err = lost
+	}
 	return code, err
 }
 

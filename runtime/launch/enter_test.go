@@ -269,3 +269,19 @@ func openTerminal(t *testing.T) (master, slave *os.File) {
 	t.Cleanup(func() { master.Close(); slave.Close() })
 	return master, slave
 }
+
+// TestEnterFullOutput: what a full disk does not take of the command's output is an error, not a success.
+func TestEnterFullOutput(t *testing.T) {
+	p := newPod(t)
+	p.startEntered(nil, p.profile(nil), "true")
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	p.must(err)
+	defer full.Close()
+	cmd := p.enter("--", "sh", "-c", "echo lost")
+	var said strings.Builder
+	cmd.Stdout, cmd.Stderr = full, &said
+	_ = cmd.Run()
+	if code := cmd.ProcessState.ExitCode(); code != 254 || !strings.Contains(said.String(), "gantry: enter: output is lost: write /dev/stdout: no space left on device") {
+		t.Errorf("exit code %d, stderr %q", code, said.String())
+	}
+}

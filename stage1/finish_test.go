@@ -1,0 +1,47 @@
+package stage1_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/tests/box"
+)
+
+// A FIFO whose reader is stuck does not keep a pod that is told to stop.
+func TestStuckReader(t *testing.T) {
+	if !box.Enter(t) {
+		return
+	}
+	b := newBed(t)
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fifo, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fifo.Close()
+	d := b.prepare(sh("app", "head -c 500000 /dev/zero; touch /never"))
+	var errs strings.Builder
+	cmd := b.start(d, fifo, &errs)
+	b.awaitControl(d)
+	time.Sleep(200 * time.Millisecond) // for the app to fill its pipe
+	for range 2 {
+		if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	begin := time.Now()
+	code := wait(cmd)
+	if passed := time.Since(begin); passed > 15*time.Second || code == 0 || !strings.Contains(errs.String(), "output is lost: nobody reads it") {
+		t.Errorf("exit code %d after %s: %s", code, passed, errs.String())
+	}
+	b.end(d, code)
+}
