@@ -20,23 +20,19 @@ type usedImage struct {
 // holdImages gets the image of every app, fetching what is missing, and makes their trees available. Until release is called, gc
 // takes none of them away.
 func (r *Runtime) holdImages(ctx context.Context, req *Request) (images []*usedImage, release func(), err error) {
-	var refs []image.Ref
-	seen := map[image.Ref]bool{}
-	for _, app := range req.Apps {
-		if !seen[app.Image] {
-			seen[app.Image] = true
-			refs = append(refs, app.Image)
-		}
+	refs, signatures, err := req.images()
+	if err != nil {
+		return nil, nil, err
 	}
-	if req.Pull == PullUpdate {
-		if err := r.fetchImages(ctx, refs, req.Pull); err != nil {
+	if req.Pull == PullUpdate || len(signatures) > 0 && req.Pull != PullNever {
+		if err := r.fetchImages(ctx, refs, signatures, req.Pull); err != nil {
 			return nil, nil, err
 		}
 	}
 	used, release, err := r.holdStored(ctx, refs)
 	if errors.Is(err, image.ErrNotFound) && req.Pull != PullUpdate {
 		// Nothing is held while fetching: a slow registry must not keep gc waiting.
-		if err := r.fetchImages(ctx, refs, req.Pull); err != nil {
+		if err := r.fetchImages(ctx, refs, signatures, req.Pull); err != nil {
 			return nil, nil, err
 		}
 		used, release, err = r.holdStored(ctx, refs)
@@ -48,6 +44,26 @@ func (r *Runtime) holdImages(ctx context.Context, req *Request) (images []*usedI
 		images = append(images, used[app.Image])
 	}
 	return images, release, nil
+}
+
+// images are the images of the apps, each once, and the signatures that come with them.
+func (req *Request) images() ([]image.Ref, map[image.Ref]string, error) {
+	var refs []image.Ref
+	seen, signatures := map[image.Ref]bool{}, map[image.Ref]string{}
+	for _, app := range req.Apps {
+		if !seen[app.Image] {
+			seen[app.Image] = true
+			refs = append(refs, app.Image)
+		}
+		if app.Signature == "" {
+			continue
+		}
+		if before := signatures[app.Image]; before != "" && before != app.Signature {
+			return nil, nil, fmt.Errorf("%w: image %s comes with two signatures", ErrRequest, app.Image)
+		}
+		signatures[app.Image] = app.Signature
+	}
+	return refs, signatures, nil
 }
 
 // holdStored gets images that are all in the store.
@@ -85,17 +101,18 @@ func (r *Runtime) useImage(ctx context.Context, ref image.Ref) (*usedImage, erro
 const fetchLimit = 4
 
 // fetchImages fetches what the pull policy wants fetched, and stops at the first that cannot be had.
-func (r *Runtime) fetchImages(ctx context.Context, refs []image.Ref, policy PullPolicy) error {
+func (r *Runtime) fetchImages(ctx context.Context, refs []image.Ref, signatures map[image.Ref]string, policy PullPolicy) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(fetchLimit)
 	for _, ref := range refs {
-		group.Go(func() error { return r.fetchImage(ctx, ref, policy) })
+		group.Go(func() error { return r.fetchImage(ctx, ref, signatures[ref], policy) })
 	}
 	return group.Wait()
 }
 
-func (r *Runtime) fetchImage(ctx context.Context, ref image.Ref, policy PullPolicy) error {
-	if policy != PullUpdate || ref.Kind == image.ID {
+// fetchImage: what comes with a signature is fetched again, so that this is what counts.
+func (r *Runtime) fetchImage(ctx context.Context, ref image.Ref, signature string, policy PullPolicy) error {
+	if policy == PullNever || policy != PullUpdate && signature == "" || ref.Kind == image.ID {
 		_, err := r.Store.Get(ctx, ref)
 		switch {
 		case err == nil:
@@ -109,6 +126,6 @@ func (r *Runtime) fetchImage(ctx context.Context, ref image.Ref, policy PullPoli
 	if r.Fetch == nil {
 		return fmt.Errorf("%w: %s", image.ErrNotFound, ref)
 	}
-	_, err := r.Fetch(ctx, ref)
+	_, err := r.Fetch(ctx, ref, signature)
 	return err
 }

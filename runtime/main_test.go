@@ -160,7 +160,7 @@ func testRuntime(t *testing.T) *Runtime {
 	}
 	r := &Runtime{Dir: dir, Store: store, Programs: Programs{Dir: bin}}
 	c := &fetch.Client{Store: store}
-	r.Fetch = func(ctx context.Context, ref image.Ref) (*image.Image, error) {
+	r.Fetch = func(ctx context.Context, ref image.Ref, _ string) (*image.Image, error) {
 		return c.Fetch(ctx, ref, fetch.Options{})
 	}
 	return r

@@ -52,6 +52,7 @@ type Request struct {
 type AppRequest struct {
 	bundle.App
 	Image       image.Ref
+	Signature   string // file with that of an ACI; empty: beside it
 	Stdin       string // pods.Stream...
 	Stdout      string
 	Stderr      string

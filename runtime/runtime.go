@@ -34,8 +34,9 @@ type Runtime struct {
 	Store    *image.Store
 	Networks conf.Source
 	Programs Programs
-	// Fetch brings an image into the store. nil: only what is there already can be used.
-	Fetch func(ctx context.Context, ref image.Ref) (*image.Image, error)
+	// Fetch brings an image into the store. signature is a file with that of an ACI, empty: where it lies usually. nil: only what is
+	// there already can be used.
+	Fetch func(ctx context.Context, ref image.Ref, signature string) (*image.Image, error)
 	// Trust says whether a stored image may be used under the name it was asked for by. nil: every image may.
 	Trust func(ctx context.Context, ref image.Ref, img *image.Image) error
 	// JSON: what stage1 says to the user are lines of JSON (--log-format=json).

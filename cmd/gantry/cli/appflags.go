@@ -104,7 +104,7 @@ func (o *appOptions) addLifeFlags(fs *pflag.FlagSet) {
 	oneVar(fs, &a.Stderr, "stderr", "MODE", "inherit, log, stream, tty, journal or null", out)
 	oneVar(fs, &a.Restart, "restart", "POLICY", "start the app again, in its pod, when it has ended: no, on-failure[:N] or always", parseRestart)
 	oneVar(fs, &a.Hooks.Image, "hooks", "run|skip", "the hooks of an appc image, which run as root (default run; to be said with a --user who is not)", parseHooksFlag)
-	notYetVar(fs, "signature", "signature of the image")
+	fs.StringVar(&a.Signature, "signature", "", "file with the OpenPGP signature of an ACI, instead of the one beside it")
 }
 
 // parseStream accepts modes, and rkt's word for the caller's stdin.
@@ -194,6 +194,9 @@ func (o *appOptions) request(pod *runtime.Request) (runtime.AppRequest, error) {
 	var err error
 	if a.Image, err = image.ParseRef(o.image); err != nil {
 		return a, usageError{err}
+	}
+	if k := a.Image.Kind; a.Signature != "" && k != image.ACI && k != image.File {
+		return a, usagef("--signature is for appc images: the signatures of others are where they come from")
 	}
 	if len(a.Caps.Retain) > 0 && len(a.Caps.Remove) > 0 {
 		return a, usagef("--caps-retain names exactly what is kept: it leaves --caps-remove nothing to do")

@@ -49,7 +49,7 @@ func read(t *testing.T, f *os.File) string {
 func TestRefusals(t *testing.T) {
 	for _, tt := range []struct{ line, want, kind string }{
 		{"frobnicate", `gantry: unknown command "frobnicate"`, kindUsage},
-		{"attach x", "gantry: attach: not supported yet", kindUsage},
+		{"attach x", "gantry: attach: no such pod", kindNotFound},
 		{"app add --bogus", "gantry: app add: not supported yet", kindUsage},
 		{"image frobnicate", `gantry: image: unknown command "frobnicate"`, kindUsage},
 		{"list --bogus", "gantry: list: unknown flag: --bogus", kindUsage},

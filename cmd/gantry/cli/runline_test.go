@@ -163,13 +163,12 @@ func TestRunLineErrors(t *testing.T) {
 		{"sysctl by path", "a --sysctl=net/../kernel/core_pattern=x", "want NAME=VALUE, NAME with dots"},
 		{"syscall typo", "a --seccomp=mode=remove,ptrase", `unknown system call "ptrase"`},
 		{"profile missing", "a --seccomp=" + profile, "no such file"},
-		{"detached terminal", "-d -i a", "--interactive and --tty are for one app in the foreground"},
+		{"two on a terminal", "-i a b", "--interactive and --tty are for a pod of one app"},
 		{"bad image", "UPPER/x", "parse image reference"},
 		{"restart", "a --restart=sometimes", "--restart: restart policy"},
 		{"user namespace", "--private-users=perhaps a", "--private-users"},
-		{"journal", "a --stdout=journal", "journal: not supported yet"},
 		{"metadata service", "--mds-register a", "not supported yet"},
-		{"signature", "a --signature=x", "not supported yet"},
+		{"signature", "a --signature=x", "--signature is for appc images"},
 		{"pid of the app", "--pid=app a", "not supported yet"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
