@@ -32,6 +32,11 @@ func (h *Host) check(ctx context.Context, a Attachment, netns string, state *rul
 	if netns == "" {
 		list.Plugins = slices.DeleteFunc(list.Plugins, func(p *libcni.PluginConfig) bool { return !conf.Builtin(p.Network.Type) })
 	}
+	if socket, err := h.pointDHCP(a, list); err != nil {
+		return fmt.Errorf("check network %q: %w", a.Network, err)
+	} else if socket != "" && !answers(socket) {
+		return fmt.Errorf("check network %q: its dhcp daemon has ended: the lease will not be renewed", a.Network)
+	}
 	x := &pluginExec{host: h, list: list, state: state}
 	err = h.cni(x).CheckNetworkList(ctx, list, a.runtimeConf(netns))
 	if err != nil && !errors.Is(err, libcni.ErrorCheckNotSupp) {

@@ -29,6 +29,11 @@ func (h *Host) Detach(ctx context.Context, a Attachment, netns string) error {
 // detach runs DEL of every plugin, the last first. libcni would stop at the first that fails, and leave what the others
 // have made for as long as that one does; links says whether built-in plugins delete the veth pair and wait for it.
 func (h *Host) detach(ctx context.Context, a Attachment, list *libcni.NetworkConfigList, netns string, links bool) error {
+	stop, err := h.withDHCP(ctx, a, list)
+	var errs []error
+	if err != nil {
+		errs = append(errs, fmt.Errorf("detach from network %q: %w", a.Network, err))
+	}
 	x := &pluginExec{host: h, list: list, links: links}
 	rt := a.runtimeConf(netns)
 	inject := map[string]any{"name": list.Name, "cniVersion": list.CNIVersion}
@@ -38,14 +43,13 @@ func (h *Host) detach(ctx context.Context, a Attachment, list *libcni.NetworkCon
 			inject["prevResult"] = prev
 		}
 	}
-	var errs []error
 	for _, p := range slices.Backward(list.Plugins) {
 		if err := x.run(ctx, "DEL", p, inject, rt); err != nil {
 			errs = append(errs, fmt.Errorf("detach from network %q: plugin %s: %w", a.Network, p.Network.Type, err))
 		}
 	}
-	if errs != nil {
-		return errors.Join(errs...)
+	if err := errors.Join(append(errs, stop())...); err != nil {
+		return err
 	}
 	result := filepath.Join(h.resultDir(), "results", fmt.Sprintf("%s-%s-%s", list.Name, a.PodID, a.IfName))
 	if err := os.Remove(result); err != nil && !errors.Is(err, fs.ErrNotExist) {

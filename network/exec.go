@@ -70,20 +70,14 @@ func (x *pluginExec) ExecPlugin(ctx context.Context, path string, stdin []byte, 
 	// must not go on behind gc's back; the signal comes when the thread that started it ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if x.host.Cgroup != nil {
-		cgroup, err := x.host.Cgroup()
-		if err != nil {
-			return nil, fmt.Errorf("make a cgroup for plugins: %w", err)
-		}
-		if cgroup != nil {
-			c.SysProcAttr.UseCgroupFD, c.SysProcAttr.CgroupFD = true, int(cgroup.Fd())
-		}
+	var err error
+	if c.SysProcAttr, err = x.host.bornInCgroup(); err != nil {
+		return nil, err
 	}
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
 	// A grandchild that left the group may hold the pipes open; its output is not waited for.
 	c.WaitDelay = time.Second
-	err := c.Run()
+	err = c.Run()
 	if errors.Is(err, exec.ErrWaitDelay) && c.ProcessState.Success() {
 		err = nil // it has done its work, and left somebody behind who holds the pipes
 	}

@@ -102,8 +102,8 @@ func noneOfFault(t *testing.T) {
 	}
 }
 
-// lingerers are processes of the plugin that live on.
-func lingerers(t *testing.T) []int {
+// processes are those of a program that live in the lab's host.
+func processes(t *testing.T, program string) []int {
 	t.Helper()
 	var pids []int
 	all, err := filepath.Glob("/proc/[0-9]*/comm")
@@ -115,7 +115,7 @@ func lingerers(t *testing.T) []int {
 		comm, _ := os.ReadFile(path)
 		ns, _ := os.Readlink(filepath.Join(filepath.Dir(path), "ns/net"))
 		stat, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "stat"))
-		if string(comm) == "cnifault\n" && ns == own && !strings.Contains(string(stat), ") Z ") {
+		if string(comm) == program+"\n" && ns == own && !strings.Contains(string(stat), ") Z ") {
 			var pid int
 			if _, err := fmt.Sscanf(path, "/proc/%d/", &pid); err == nil {
 				pids = append(pids, pid)
@@ -136,7 +136,7 @@ func TestFaultyPlugin(t *testing.T) {
 				f := newFaulty(t, h, bin)
 				t.Cleanup(func() {
 					noneOfFault(t)
-					for _, pid := range lingerers(t) {
+					for _, pid := range processes(t, "cnifault") {
 						if fault.name != "daemon" {
 							t.Errorf("process %d of the plugin lives on", pid)
 						}

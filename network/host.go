@@ -70,6 +70,9 @@ func (h *Host) Attach(ctx context.Context, a Attachment, netns string) (Result, 
 		return Result{}, err
 	}
 	defer release()
+	if stop, err := h.withDHCP(ctx, a, list); err != nil { // else Detach ends it
+		return Result{}, fmt.Errorf("attach to network %q: %w", a.Network, errors.Join(err, stop()))
+	}
 	x := &pluginExec{host: h, list: list}
 	added, err := h.cni(x).AddNetworkList(ctx, list, a.runtimeConf(netns))
 	if err == nil {
