@@ -84,7 +84,7 @@ func (r record) signal(f *os.File, sig unix.Signal) error {
 		return nil // an interface of the kernel, or a process that never said that it was ready, and is ending
 	}
 	pidfd, err := unix.PidfdOpen(pid, 0)
-	if err != nil || r.dead(f, 0) {
+	if err != nil || unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
 		return nil
 	}
 	defer unix.Close(pidfd)
@@ -94,14 +94,21 @@ func (r record) signal(f *os.File, sig unix.Signal) error {
 	return nil
 }
 
-// dead waits for the lock. flock(2) has no time limit, and this program has nothing else to do.
+// dead waits for the lock, but no longer than patience.
 func (r record) dead(f *os.File, patience time.Duration) bool {
-	for start := time.Now(); ; time.Sleep(2 * time.Millisecond) {
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			return true
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		return true
+	}
+	free := make(chan struct{})
+	go func() { // flock(2) knows no time limit; one that is left behind ends with this program
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX) == nil {
+			close(free)
 		}
-		if time.Since(start) > patience {
-			return false
-		}
+	}()
+	select {
+	case <-free:
+		return true
+	case <-time.After(patience):
+		return false
 	}
 }

@@ -35,6 +35,7 @@ var cases = []testCase{
 	{"burst", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.burst(ctx) }},
 	{"exited", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.exited(ctx) }},
 	{"memory", disk, func(ctx context.Context, b *bench) ([]row, error) { return b.memory(ctx) }},
+	{"thousand", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.thousand(ctx) }},
 	{"throughput", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.throughput(ctx) }},
 	{"fetch, 1 MB", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.fetchSmall(ctx) }},
 	{"fetch, files", disk, func(ctx context.Context, b *bench) ([]row, error) { return b.fetchFiles(ctx) }},

@@ -83,8 +83,11 @@ func (b *bench) iperf(ctx context.Context, p path) (float64, error) {
 			} `json:"sum_received"`
 		} `json:"end"`
 	}
-	if err := json.Unmarshal([]byte(text), &report); err != nil || report.End.Received.Speed == 0 {
-		return 0, fmt.Errorf("iperf3 from %s, %s: %v: %s", p.who, p.server, err, text)
+	if err := json.Unmarshal([]byte(text), &report); err != nil {
+		return 0, fmt.Errorf("read what iperf3 says: %w", err)
+	}
+	if report.End.Received.Speed == 0 {
+		return 0, fmt.Errorf("iperf3 of %s to %s: nothing arrived: %s", p.who, p.server, text)
 	}
 	return report.End.Received.Speed / 1e9, nil
 }
@@ -164,8 +167,11 @@ func (b *bench) iperfAddresses(ctx context.Context) (gantry, podman addresses, e
 			Gateway []string `json:"gateway"`
 		} `json:"networks"`
 	}
-	if err := json.Unmarshal([]byte(text), &status); err != nil || len(status.Networks) != 1 {
-		return gantry, podman, fmt.Errorf("status of the server: %v: %s", err, text)
+	if err := json.Unmarshal([]byte(text), &status); err != nil {
+		return gantry, podman, err
+	}
+	if len(status.Networks) != 1 {
+		return gantry, podman, fmt.Errorf("status of the server: no network: %s", text)
 	}
 	n := status.Networks[0]
 	gantry.pod, _, _ = strings.Cut(n.IPs[0], "/")

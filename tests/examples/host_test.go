@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +68,7 @@ func (h *host) try(script string, env ...string) (string, error) {
 		h.t.Fatal(err)
 	}
 	cmd := exec.Command("nsenter", "--mount", "--net", "--target", fmt.Sprint(h.process.Process.Pid), "sh", "-euc", "cd "+root+"\n"+script)
-	cmd.Env = append(h.env, env...)
+	cmd.Env = slices.Concat(h.env, env)
 	out, err := cmd.CombinedOutput()
 	return strings.TrimSpace(string(out)), err
 }

@@ -69,7 +69,9 @@ func TestWireGuard(t *testing.T) {
 	if out, err := a.try("gantry run --net=private --pod-name=second " + image); err == nil || !strings.Contains(out, "ddress already in use") {
 		t.Errorf("a second pod with the same UDP port: %v\n%s", err, out)
 	}
-	a.checkServer("web")
+	if pid := a.server("web"); pid != "" {
+		a.sh("kill -STOP " + pid) // it does not end when it is told to
+	}
 	a.sh("gantry stop web")
 	a.noServer()
 	a.collect()
@@ -80,17 +82,18 @@ func TestWireGuard(t *testing.T) {
 	b.noServer()
 }
 
-// checkServer wants the process that speaks WireGuard, where there is one, to be a child of the pod's supervisor.
-func (h *host) checkServer(pod string) {
+// server is the process that speaks WireGuard for a pod, a child of its supervisor; "" where the kernel speaks it.
+func (h *host) server(pod string) string {
 	h.t.Helper()
 	if h.sh("ip link add wgtry type wireguard && ip link del wgtry || echo none") == "" {
 		h.t.Log("the kernel has WireGuard: there is no process")
-		return
+		return ""
 	}
-	pids := h.sh("pgrep -x wireguard -P $(gantry status " + pod + " | sed -n s/^pid=//p)")
-	if len(strings.Fields(pids)) != 1 {
-		h.t.Errorf("the supervisor's children that speak WireGuard: %q", pids)
+	pids := strings.Fields(h.sh("pgrep -x wireguard -P $(gantry status " + pod + " | sed -n s/^pid=//p)"))
+	if len(pids) != 1 {
+		h.t.Fatalf("the supervisor's children that speak WireGuard: %q", pids)
 	}
+	return pids[0]
 }
 
 func (h *host) noServer() {
