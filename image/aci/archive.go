@@ -39,9 +39,6 @@ func Compressed(head []byte) bool {
 	return false
 }
 
-// maxDict of an xz block: what `xz -9` uses. The format allows 4 GiB.
-const maxDict = 64 << 20
-
 // decompress returns the tar in r, by its first bytes, of at most limit bytes.
 func decompress(r io.Reader, limit int64) (io.Reader, error) {
 	b := bufio.NewReaderSize(r, 256<<10)
@@ -54,44 +51,12 @@ func decompress(r io.Reader, limit int64) (io.Reader, error) {
 	case bytes.HasPrefix(head, []byte(bzip2Magic)):
 		tar = bzip2.NewReader(b)
 	case bytes.HasPrefix(head, []byte(xzMagic)):
-		if err = checkDict(head); err == nil {
-			tar, err = xz.ReaderConfig{DictCap: 4096}.NewReader(b)
-		}
+		tar, err = xz.ReaderConfig{DictCap: 4096}.NewReader(newXZGuard(b))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: decompress: %w", ErrInvalid, err)
 	}
 	return &capped{tar, limit}, nil
-}
-
-// checkDict reads the dictionary's size of the first block (xz-file-format, 3.1 and 5.3.1), which the decoder will
-// allocate. (That of later blocks goes unchecked: memory is touched only as far as data fills it.)
-func checkDict(head []byte) error {
-	const headerSize = 12
-	if len(head) < headerSize+8 {
-		return io.ErrUnexpectedEOF
-	}
-	block := head[headerSize:]
-	if block[0] == 0 {
-		return nil // the index: no block at all
-	}
-	at := 2
-	for _, flag := range []byte{0x40, 0x80} { // compressed and uncompressed size, as variable-length integers
-		for block[1]&flag != 0 && at < len(block)-4 {
-			at++
-			if block[at-1]&0x80 == 0 {
-				break
-			}
-		}
-	}
-	if at+3 > len(block) || block[at] != 0x21 || block[at+1] != 1 || block[at+2] > 40 {
-		return errors.New("xz: first filter is not LZMA2")
-	}
-	bits := block[at+2]
-	if size := uint64(2|bits&1) << (bits/2 + 11); size > maxDict {
-		return fmt.Errorf("%w: xz dictionary of %d bytes, %d allowed", ErrLimit, size, maxDict)
-	}
-	return nil
 }
 
 // capped fails once more than left bytes come.
