@@ -49,6 +49,14 @@ func (s *Store) HasBlob(d digest.Digest) (bool, error) {
 	return exists(s.blobPath(d))
 }
 
+// OpenBlob opens a kept blob, whose bytes are not verified. The caller closes it.
+func (s *Store) OpenBlob(d digest.Digest) (io.ReadCloser, error) {
+	if err := CheckDigest(d); err != nil {
+		return nil, err
+	}
+	return os.Open(s.blobPath(d))
+}
+
 // StageBlob begins to keep a blob.
 func (s *Store) StageBlob(d digest.Digest) (*BlobStage, error) {
 	if err := CheckDigest(d); err != nil {

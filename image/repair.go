@@ -64,12 +64,21 @@ func (r *repairer) repair(ctx context.Context, problems []Problem) error {
 			return err
 		}
 	}
+	// Kept blobs first: a layer can be made from them.
+	slices.SortStableFunc(problems, func(a, b Problem) int { return order(a) - order(b) })
 	for _, p := range problems {
 		if err := r.part(ctx, p); err != nil {
 			return fmt.Errorf("%s: %w", p.Path, err)
 		}
 	}
 	return r.tree(ctx)
+}
+
+func order(p Problem) int {
+	if p.Part == PartBlob {
+		return 0
+	}
+	return 1
 }
 
 func (r *repairer) part(ctx context.Context, p Problem) error {

@@ -82,7 +82,15 @@ func (o *origin) Document(ctx context.Context, d digest.Digest) (data []byte, er
 	return data, err
 }
 
+// Layer comes from the blob as it was kept, if that is there and whole, else from outside.
 func (o *origin) Layer(ctx context.Context, desc ocispec.Descriptor, take func(tar io.Reader) error) error {
+	if kept, err := o.Store.OpenBlob(desc.Digest); err == nil {
+		err = transfer{desc: desc, fill: take}.unpack(kept)
+		kept.Close()
+		if err == nil {
+			return nil
+		}
+	}
 	return o.blob(ctx, desc, func(r io.Reader) error { return transfer{desc: desc, fill: take}.unpack(r) })
 }
 

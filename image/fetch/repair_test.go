@@ -31,16 +31,17 @@ func TestRepair(t *testing.T) {
 		rot   []string // below the store; of %L the first layer, %C the config, %T the tree
 		blobs int      // asked for again
 	}{
-		"layer":              {[]string{"layers/%L/tar"}, 1},
-		"layer is gone":      {[]string{"layers/%L"}, 1},
+		"layer":              {[]string{"layers/%L/tar"}, 0}, // from the blob that was kept
+		"layer is gone":      {[]string{"layers/%L"}, 0},
+		"layer and blob":     {[]string{"layers/%L/tar", "blobs/sha256/%B"}, 1}, // the blob, and from it the layer
 		"layer index":        {[]string{"layers/%L/index"}, 0},
-		"layer and index":    {[]string{"layers/%L/tar", "layers/%L/index"}, 1},
+		"layer and index":    {[]string{"layers/%L/tar", "layers/%L/index"}, 0},
 		"merged index":       {[]string{"images/%T/index"}, 0},
 		"manifest":           {[]string{"blobs/sha256/%I"}, 0},
 		"config":             {[]string{"blobs/sha256/%C"}, 1},
 		"kept blob":          {[]string{"blobs/sha256/%B"}, 1},
-		"record and layer":   {[]string{"refs/images/%I", "layers/%L/tar"}, 1},
-		"all that can break": {[]string{"blobs/sha256/%I", "blobs/sha256/%C", "layers/%L/tar", "layers/%L/index", "images/%T/index"}, 2},
+		"record and layer":   {[]string{"refs/images/%I", "layers/%L/tar"}, 0},
+		"all that can break": {[]string{"blobs/sha256/%I", "blobs/sha256/%C", "layers/%L/tar", "layers/%L/index", "images/%T/index"}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reg, c := newRegistry(t), newClient(t)
