@@ -104,8 +104,9 @@ func TestPlatforms(t *testing.T) {
 }
 
 func FuzzParseDocument(f *testing.F) {
-	f.Add([]byte(`{"schemaVersion":2,"config":`+configDesc+`,"layers":[`+layerDesc+`]}`), "")
-	f.Add([]byte(`{"schemaVersion":2,"manifests":[`+imageDesc+`]}`), ocispec.MediaTypeImageIndex)
+	for _, d := range craft.Documents() {
+		f.Add([]byte(d.Text), d.ContentType)
+	}
 	f.Fuzz(func(t *testing.T, raw []byte, contentType string) {
 		doc, err := parseDocument(raw, contentType)
 		if err != nil {

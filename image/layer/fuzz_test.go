@@ -43,6 +43,9 @@ func FuzzScan(f *testing.F) {
 	for _, s := range seeds(f) {
 		f.Add(s)
 	}
+	for _, tar := range craft.RefusedAlone() {
+		f.Add(tar.Layers[0])
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = repair(b)
 		l, err := Scan(bytes.NewReader(b), fuzzLimits)
