@@ -124,6 +124,28 @@ func (s *Store) List(ctx context.Context) ([]*Image, error) {
 	return images, broken
 }
 
+// Broken returns the images whose own record cannot be read, which List leaves out: their IDs and names.
+func (s *Store) Broken(ctx context.Context) ([]*Image, error) {
+	ids, err := s.ids()
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	names, _ := s.names() // those that can be read
+	var list []*Image
+	for _, id := range ids {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if _, err := s.readImage(id); err == nil || errors.Is(err, ErrNotFound) {
+			continue
+		}
+		img := &Image{ID: id, Broken: true}
+		img.addNames(names[id])
+		list = append(list, img)
+	}
+	return list, nil
+}
+
 // ids of all image records, by directory entry alone.
 func (s *Store) ids() ([]digest.Digest, error) {
 	list, err := entries(s.recordsDir())

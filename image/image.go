@@ -44,6 +44,8 @@ type Image struct {
 	Evidence Evidence
 	// Caching of the URL that the image was got by.
 	Caching Caching
+	// Broken: the image's record cannot be read. All that is known is ID and names: see Store.Broken.
+	Broken bool
 }
 
 // Name is what to show people: the first name, or the ID.

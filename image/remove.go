@@ -17,6 +17,11 @@ func (s *Store) Remove(ctx context.Context, ref Ref) (removed []string, err erro
 		// A broken record must not be there for ever: the name can go without it.
 		return s.unlinkNames([]string{ref.String()})
 	}
+	if errors.Is(err, ErrCorrupt) {
+		if img, err = s.broken(ctx, ref); err == nil && len(img.Names) == 0 {
+			return nil, nil // GC takes it
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("remove image: %w", err)
 	}
@@ -33,4 +38,19 @@ func (s *Store) unlinkNames(names []string) (removed []string, err error) {
 		}
 	}
 	return removed, err
+}
+
+// broken finds an image by ID among those whose record cannot be read.
+func (s *Store) broken(ctx context.Context, ref Ref) (*Image, error) {
+	id, err := s.expandID(ref)
+	if err != nil {
+		return nil, err
+	}
+	list, err := s.Broken(ctx)
+	for _, img := range list {
+		if img.ID == id {
+			return img, nil
+		}
+	}
+	return nil, errors.Join(err, ErrNotFound)
 }

@@ -49,12 +49,13 @@ type imageJSON struct {
 	OS         string    `json:"os,omitempty"`
 	Arch       string    `json:"arch,omitempty"`
 	Layers     []string  `json:"layers"`
+	Broken     bool      `json:"broken,omitempty"` // its record cannot be read: only id and names are known
 }
 
 func toJSON(i *image.Image, use image.Usage) imageJSON {
 	j := imageJSON{
 		ID: i.ID.String(), Names: i.Names, Size: i.Size, Unique: use.Unique, Shared: use.Shared, ImportTime: i.Fetched, LastUsed: i.LastUsed, Source: i.Source,
-		Verified: i.Verified, OS: i.Config.OS, Arch: i.Config.Architecture, Layers: []string{},
+		Verified: i.Verified, OS: i.Config.OS, Arch: i.Config.Architecture, Layers: []string{}, Broken: i.Broken,
 	}
 	if j.Names == nil {
 		j.Names = []string{}
@@ -81,7 +82,12 @@ func imageColumns(full bool, uses map[digest.Digest]image.Usage) []column[*image
 			return shortID(i.ID.String())
 		}},
 		{"name", func(i *image.Image) string { return strings.Join(i.Names, ",") }},
-		{"size", func(i *image.Image) string { return size(i.Size) }},
+		{"size", func(i *image.Image) string {
+			if i.Broken {
+				return "broken"
+			}
+			return size(i.Size)
+		}},
 		{"unique", func(i *image.Image) string { return size(uses[i.ID].Unique) }},
 		{"shared", func(i *image.Image) string { return size(uses[i.ID].Shared) }},
 		{"importtime", func(i *image.Image) string { return when(i.Fetched) }},
@@ -110,6 +116,10 @@ func runImageList(ctx context.Context, e *env, o *imageListOptions) error {
 	}
 	images, err := r.Store.List(ctx)
 	uses := r.Store.Usages(images)
+	if err != nil { // those that are broken have a line too: what is not seen is not mended
+		broken, _ := r.Store.Broken(ctx)
+		images = append(images, broken...)
+	}
 	slices.SortStableFunc(images, compare)
 	if isJSON(o.format) {
 		list := []imageJSON{}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/image/trust"
+	"github.com/gantryrun/gantry/pods"
 )
 
 type trustOptions struct {
@@ -62,6 +64,9 @@ func runTrust(ctx context.Context, e *env, o trustOptions, args []string) error 
 	case len(args) == 0:
 		return usagef("no key given: want a file with one public key, PEM or OpenPGP")
 	}
+	if err := e.ownedConfig(); err != nil {
+		return err
+	}
 	for _, arg := range args {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -96,6 +101,15 @@ func addTrust(e *env, o trustOptions, path string) error {
 	}
 	fmt.Fprintln(e.stdout, key.Fingerprint)
 	return nil
+}
+
+// ownedConfig refuses a configuration that somebody other than root may change: a key there would mean nothing.
+func (e *env) ownedConfig() error {
+	dir, err := filepath.Abs(e.localConfig)
+	if err == nil && os.Geteuid() == 0 {
+		err = pods.CheckOwners(dir)
+	}
+	return err
 }
 
 func removeTrust(e *env, o trustOptions, arg string) error {
