@@ -59,6 +59,7 @@ func kills(ctx context.Context, l *lab) (string, error) {
 	var took []time.Duration
 	var errs []error
 	counts := map[string]int{}
+	c := l.ask(ctx)
 	for n := range l.settings.kills {
 		k := killings[n%len(killings)]
 		h := l.hosts[random.IntN(len(l.hosts))]
@@ -72,9 +73,10 @@ func kills(ctx context.Context, l *lab) (string, error) {
 			took = append(took, back)
 		}
 		if ctx.Err() != nil {
-			return "", ctx.Err()
+			break
 		}
 	}
+	seen, _ := c.finish() // what a client loses when what serves it is killed is a figure
 	for _, h := range l.hosts {
 		errs = append(errs, h.settled(ctx), h.leased(ctx))
 	}
@@ -83,6 +85,7 @@ func kills(ctx context.Context, l *lab) (string, error) {
 	if len(took) > 0 {
 		figure += fmt.Sprintf("; ready and announced again at the same address after %.2f s in the median, %.2f s at most", took[len(took)/2].Seconds(), took[len(took)-1].Seconds())
 	}
+	figure += "; meanwhile " + seen
 	return figure, errors.Join(append(errs, l.complete(ctx, 10*time.Second))...)
 }
 

@@ -93,7 +93,7 @@ func onlySupervisors(ctx context.Context, l *lab) (string, error) {
 
 // collector is the service that runs gc all the while. What it could not do is in its journal, and theEnd looks.
 const collector = `[Service]
-ExecStart=/bin/sh -c 'while :; do gantry gc --grace-period=1h --expire-prepared=1h || echo gc failed; sleep 3; done'
+ExecStart=/bin/sh -c 'while :; do gantry gc --grace-period=1h --expire-prepared=1h || echo gc failed; gantry image gc || echo image gc failed; sleep 3; done'
 [Install]
 WantedBy=multi-user.target
 `

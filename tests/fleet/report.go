@@ -54,7 +54,7 @@ const notes = `
 "Cold" means that no host had any image; the machine's page cache was not emptied. The hosts share one kernel and its CPUs, so times are of this machine under the
 load of all hosts together. The kernel, and so cgroups (v1 here), are the machine's. Each host has its own copy of gantry's programs, so a pod's share of their memory is
 larger than on a machine where all pods share one. Programs are replaced by the same ones under new inodes: there is no older release yet. What the client sees while
-processes are killed or a host is without power is not asserted.
+processes are killed is a figure, and not asserted.
 `
 
 func processor() string {
@@ -80,7 +80,8 @@ func release() string {
 	if err := unix.Uname(&uts); err != nil {
 		return "unknown"
 	}
-	return unix.ByteSliceToString(uts.Release[:])
+	number, _, _ := strings.Cut(unix.ByteSliceToString(uts.Release[:]), "-") // what follows is a name that its builder gave it
+	return number
 }
 
 func load() string {

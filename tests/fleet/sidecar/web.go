@@ -27,7 +27,7 @@ type State struct {
 	Bytes      int    `json:"bytes"`      // and its size
 }
 
-// web serves /, /state, /health, /active (requests under way), and /storm?lines=N, which fills the log.
+// web serves / (which takes ?ms=N milliseconds), /state, /health, /active (requests under way), and /storm?lines=N, which fills the log.
 func web(ctx context.Context) error {
 	state, err := begin()
 	if err != nil {
@@ -35,10 +35,14 @@ func web(ctx context.Context) error {
 	}
 	var active atomic.Int64
 	mux := http.NewServeMux()
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		active.Add(1)
 		defer active.Add(-1)
-		time.Sleep(2 * time.Millisecond) // a service takes a while
+		took, err := strconv.Atoi(r.FormValue("ms"))
+		if err != nil {
+			took = 2
+		}
+		time.Sleep(time.Duration(took) * time.Millisecond) // a service takes a while
 		fmt.Fprintf(w, "%s %s\n", state.Instance, state.Release)
 	})
 	mux.HandleFunc("/state", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(state) })
