@@ -70,6 +70,9 @@ const (
 	NetCNI  = "cni"  // a namespace attached to Manifest.Networks
 )
 
+// PIDHost is what Manifest.PID says of a pod whose apps are in the host's PID namespace.
+const PIDHost = "host"
+
 // UsersPrivate is what Manifest.Users says of a pod with a user namespace.
 const UsersPrivate = "private"
 

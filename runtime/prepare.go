@@ -216,7 +216,7 @@ func (req *Request) manifest() *pods.Manifest {
 		m.IPC = "host"
 	}
 	if req.HostPID {
-		m.PID = "host"
+		m.PID = pods.PIDHost
 	}
 	if req.Users {
 		m.Users = pods.UsersPrivate

@@ -134,6 +134,7 @@ func (s *supervisor) reap() {
 				s.fail(128+int(unix.SIGKILL), "the pod's reaper died")
 			}
 			s.ending = true
+			s.killOutside()
 		} else if a := s.find(func(a *app) bool { return a.pid == pid }); a != nil {
 			s.exited(a, status)
 		} else {

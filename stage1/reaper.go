@@ -41,7 +41,7 @@ func wanted(m *pods.Manifest, name string) bool {
 	case "ipc":
 		return m.IPC != "host"
 	case "pid":
-		return m.PID != "host"
+		return m.PID != pods.PIDHost
 	case "user":
 		return m.Users == pods.UsersPrivate
 	}
@@ -50,7 +50,7 @@ func wanted(m *pods.Manifest, name string) bool {
 
 // startReaper makes the pod's namespaces by starting gantry-init in them. It returns when the namespaces can be
 // joined and the host name is set.
-func startReaper(m *pods.Manifest, users *pods.UserRange, program string) (*reaper, error) {
+func startReaper(m *pods.Manifest, users *pods.UserRange, program string, avenger *avenger) (*reaper, error) {
 	self, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
 		return nil, fmt.Errorf("open pidfd of the supervisor: %w", err)
@@ -68,7 +68,12 @@ func startReaper(m *pods.Manifest, users *pods.UserRange, program string) (*reap
 	}
 	defer null.Close()
 	r := &reaper{ns: map[string]*os.File{}}
-	if err := r.start(m, users, program, []*os.File{null, null, null, supervisor, readyW}); err != nil {
+	files := []*os.File{null, null, null, supervisor, readyW}
+	if avenger != nil {
+		files = append(files, avenger.program, avenger.dir, avenger.lock)
+		defer avenger.program.Close()
+	}
+	if err := r.start(m, users, program, files, avenger); err != nil {
 		return nil, errors.Join(err, readyW.Close())
 	}
 	err = errors.Join(r.openNamespaces(m), readyW.Close())
@@ -82,6 +87,25 @@ func startReaper(m *pods.Manifest, users *pods.UserRange, program string) (*reap
 		return nil, fmt.Errorf("start the pod's reaper: %w", err)
 	}
 	return r, nil
+}
+
+// avenger is what a reaper in the host's PID namespace becomes when the supervisor is dead: gantry-stage1, which kills the pod's processes.
+// It holds the pod's life until then.
+type avenger struct {
+	program, dir, lock *os.File
+	path               string // of the pod directory
+}
+
+// avenger is nil for a pod with a PID namespace of its own, which ends with the reaper.
+func (s *supervisor) avenger() (*avenger, error) {
+	if s.manifest.PID != pods.PIDHost {
+		return nil, nil
+	}
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return nil, err
+	}
+	return &avenger{program: self, dir: s.opts.Dir, lock: s.opts.Lock, path: s.opts.Path}, nil
 }
 
 // awaitReady reads the one line that gantry-init says: "ready", or what went wrong.
@@ -100,7 +124,7 @@ func awaitReady(f *os.File) error {
 	return nil
 }
 
-func (r *reaper) start(m *pods.Manifest, users *pods.UserRange, program string, files []*os.File) error {
+func (r *reaper) start(m *pods.Manifest, users *pods.UserRange, program string, files []*os.File, avenger *avenger) error {
 	pidfd := -1
 	sys := &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd}
 	for _, n := range namespaces {
@@ -112,6 +136,9 @@ func (r *reaper) start(m *pods.Manifest, users *pods.UserRange, program string, 
 	if users != nil {
 		mapUsers(sys, users)
 		argv = append(argv, "--become-root")
+	}
+	if avenger != nil {
+		argv = append(argv, "--avenger-fd=5", "--dir-fd=6", "--lock-fd=7", "--", "gantry-stage1", "kill", avenger.path)
 	}
 	pid, err := spawn(program, argv, files, sys)
 	if err != nil {

@@ -289,8 +289,11 @@ func (s *supervisor) mount() error {
 }
 
 func (s *supervisor) makeNamespaces() error {
-	var err error
-	if s.reaper, err = startReaper(s.manifest, s.users, s.opts.Programs.Init); err != nil {
+	avenger, err := s.avenger()
+	if err != nil {
+		return err
+	}
+	if s.reaper, err = startReaper(s.manifest, s.users, s.opts.Programs.Init, avenger); err != nil {
 		return err
 	}
 	// They stay open until the networks are detached.

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
 )
 
 // end begins the ordered stop: level by level, in the reverse order of the start. An app that waits for its next start is over.
@@ -75,10 +77,15 @@ func (s *supervisor) killAll() {
 	if s.reaper != nil && !s.reaperDead {
 		s.reaper.kill()
 	}
-	if s.manifest.PID == "host" {
-		// No PID namespace ends with the reaper: the cgroup says who is of the pod.
-		if err := killCgroups(s.cgroup.dirs, s.cgroup.supervisor); err != nil {
-			s.fail(ExitInternal, err.Error())
-		}
+	s.killOutside()
+}
+
+// killOutside ends the processes that no PID namespace ends with the reaper: the cgroup says who is of the pod.
+func (s *supervisor) killOutside() {
+	if s.manifest.PID != pods.PIDHost {
+		return
+	}
+	if err := killCgroups(s.cgroup.dirs, s.cgroup.supervisor); err != nil {
+		s.fail(ExitInternal, err.Error())
 	}
 }

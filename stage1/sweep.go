@@ -49,6 +49,22 @@ func Sweep(ctx context.Context, dir *os.File, path string) error {
 	)
 }
 
+// Kill kills what is left of a pod whose apps are in the host's PID namespace: its reaper, when the supervisor is dead. All else is
+// gc's.
+func Kill(dir *os.File, path string) error {
+	pod, err := pods.OpenFile(dir, filepath.Base(path))
+	if err != nil {
+		return err
+	}
+	defer pod.Close()
+	run, err := pod.Run()
+	if err != nil {
+		return err
+	}
+	own, _ := splitCgroups(run.Cgroups, pod.UUID)
+	return killCgroups(own, "")
+}
+
 // splitCgroups tells the pod's cgroups from those of its unit. The unit may have been started again: then another pod's supervisor
 // is in them, perhaps the one that sweeps, and is not to be killed.
 func splitCgroups(dirs []string, uuid string) (own, units []string) {

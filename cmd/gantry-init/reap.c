@@ -8,7 +8,8 @@
  *
  * It is made worthless to who breaks into it: no capability, no descriptor but two, not dumpable (so that
  * /proc/1/exe, a host file, cannot be reached from the pod), never a new privilege. The kernel itself drops every signal that
- * its own namespace sends it, SIGKILL included.
+ * its own namespace sends it, SIGKILL included. Only in the host's PID namespace, where apps are processes of the host anyway, it
+ * keeps what it takes to end them.
  */
 #include "sys.h"
 
@@ -79,8 +80,29 @@ static long become_root(void)
 	return SYS3(__NR_setresuid, 0, 0, 0);
 }
 
+/*
+ * In the host's PID namespace no process dies with the reaper: there it becomes a program that kills them, with the pod's directory and lock
+ * as the descriptors that stage1's programs expect. Until then nobody is told by the lock that the pod is over.
+ */
+struct avenger {
+	long program, dir, lock; /* -1: none */
+	char **argv;
+};
+
+__attribute__((noreturn)) static void avenge(const struct avenger *a)
+{
+	char *none[] = {NULL};
+	u64 nothing = 0;
+
+	SYS3(__NR_dup3, a->dir, 3, 0);
+	SYS3(__NR_dup3, a->lock, 4, 0);
+	SYS4(__NR_rt_sigprocmask, SIG_SETMASK, &nothing, NULL, sizeof(nothing));
+	SYS5(__NR_execveat, a->program, "", a->argv, none, AT_EMPTY_PATH);
+	quit(254);
+}
+
 /* watch reaps until the supervisor is dead. */
-__attribute__((noreturn)) static void watch(void)
+__attribute__((noreturn)) static void watch(const struct avenger *avenger)
 {
 	struct pollfd fds[] = {
 		{.fd = SUPERVISOR, .events = POLLIN},
@@ -90,6 +112,8 @@ __attribute__((noreturn)) static void watch(void)
 
 	for (;;) {
 		SYS5(__NR_ppoll, fds, 2, NULL, NULL, 0);
+		if (fds[0].revents && avenger->program >= 0)
+			avenge(avenger);
 		if (fds[0].revents)
 			quit(0);
 		if (fds[1].revents)
@@ -104,10 +128,17 @@ void reap(char **argv)
 	long supervisor = -1, ready = -1, err;
 	u64 all = ~0ul, child = 1ul << (SIGCHLD - 1);
 	char *hostname = NULL, *value;
+	struct avenger avenger = {-1, -1, -1, NULL};
 	int become = 0;
 
-	for (; *argv; argv++) {
-		if ((value = after(*argv, "--become-root")))
+	for (; *argv && !((value = after(*argv, "--")) && !*value); argv++) {
+		if ((value = after(*argv, "--avenger-fd=")))
+			avenger.program = number(value);
+		else if ((value = after(*argv, "--dir-fd=")))
+			avenger.dir = number(value);
+		else if ((value = after(*argv, "--lock-fd=")))
+			avenger.lock = number(value);
+		else if ((value = after(*argv, "--become-root")))
 			become = 1;
 		else if ((value = after(*argv, "--supervisor-fd=")))
 			supervisor = number(value);
@@ -117,6 +148,11 @@ void reap(char **argv)
 			hostname = value;
 		else
 			finish(ready, *argv, -EINVAL);
+	}
+	if (avenger.program >= 0) {
+		if (avenger.dir < 5 || avenger.lock < 5 || !*argv || !argv[1])
+			finish(ready, "--avenger-fd", -EINVAL);
+		avenger.argv = argv + 1;
 	}
 	if (supervisor < 0)
 		finish(ready, "--supervisor-fd", -EBADF);
@@ -130,7 +166,7 @@ void reap(char **argv)
 		finish(ready, "become root of the user namespace", err);
 	if (hostname && (err = SYS2(__NR_sethostname, hostname, length(hostname))) < 0)
 		finish(ready, "set hostname", err);
-	if ((err = disarm()) < 0)
+	if (avenger.program < 0 && (err = disarm()) < 0)
 		finish(ready, "drop privileges", err);
 
 	if (supervisor != SUPERVISOR && (err = SYS3(__NR_dup3, supervisor, SUPERVISOR, 0)) < 0)
@@ -138,11 +174,16 @@ void reap(char **argv)
 	SYS1(__NR_close, SIGNALS);
 	if ((err = SYS4(__NR_signalfd4, -1, &child, sizeof(child), 0)) != SIGNALS)
 		finish(ready, "signalfd", err < 0 ? err : -EBADF);
-	if (ready > SIGNALS + 1)
-		SYS3(__NR_close_range, SIGNALS + 1, ready - 1, 0);
-	SYS3(__NR_close_range, (ready < 0 ? SIGNALS : ready) + 1, ~0u, 0);
+	if (avenger.program < 0) {
+		if (ready > SIGNALS + 1)
+			SYS3(__NR_close_range, SIGNALS + 1, ready - 1, 0);
+		SYS3(__NR_close_range, (ready < 0 ? SIGNALS : ready) + 1, ~0u, 0);
+	} else {
+		SYS5(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+		SYS1(__NR_close, supervisor);
+	}
 	finish(ready, "", 0);
 	if (ready >= 0)
 		SYS1(__NR_close, ready);
-	watch();
+	watch(&avenger);
 }

@@ -1,6 +1,7 @@
 // Command gantry-stage1 is the supervisor of one pod. gantry becomes it by exec; nobody calls it by hand.
 //
 //	gantry-stage1 run [--log-format=json] [--detached] PODDIR    descriptors: 3 pod directory, 4 life lock, 5 ready pipe (detached), 6... sockets of the unit
+//	gantry-stage1 kill PODDIR                descriptors: 3 pod directory, 4 life lock; becomes it from a reaper
 //	gantry-stage1 undo PODDIR                descriptors: 3 pod directory
 //	gantry-stage1 check-network DIR          stdin: audit.Request, stdout: audit.Report
 //	gantry-stage1 collect-network DIR        stdin: audit.Request
@@ -40,6 +41,15 @@ func run(args []string, say reporter) (int, error) {
 		return supervise(args[1], false, say)
 	case len(args) == 3 && args[0] == "run" && args[1] == "--detached":
 		return supervise(args[2], true, say)
+	case len(args) == 2 && args[0] == "kill":
+		dir, err := inherit(pods.DirFD)
+		if err == nil {
+			err = stage1.Kill(dir, args[1])
+		}
+		if err != nil {
+			return stage1.ExitInternal, err
+		}
+		return 0, nil
 	case len(args) == 2 && args[0] == "undo":
 		dir, err := inherit(pods.DirFD)
 		if err == nil {

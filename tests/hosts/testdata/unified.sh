@@ -124,14 +124,14 @@ gantry stop $uuid
 gantry rm $uuid >/dev/null
 clean "a detached pod leaves nothing"
 
-# SIGKILL of the supervisor: gc finds and kills, by cgroup.kill where a process hides.
+# SIGKILL of the supervisor: the reaper kills, by cgroup.kill where a process hides.
 # Its unit has nothing of the pod in its own cgroup, and so does not help.
 systemd-run --quiet --unit=killed -p Type=notify gantry run --net=none --pid=host --uuid-file-save=/run/killed.uuid $BUSYBOX --name=app -- sh -c 'sleep 1000 & sleep 1000 & wait'
 uuid=$(cat /run/killed.uuid)
 where=$(find $CG -name "gantry-$uuid")
 kill -KILL $(gantry status $uuid | sed -n 's/^pid=//p')
-sleep 0.3
-is "processes of the host's PID namespace outlive it" "$(cat $where/app/cgroup.procs | wc -l)" 3
+until gantry status $uuid | grep -q state=exited; do sleep 0.1; done
+is "processes of the host's PID namespace do not outlive it" "$(cat $where/app/cgroup.procs | wc -l)" 0
 gantry gc --grace-period=0s
 clean "gc after SIGKILL leaves nothing"
 
