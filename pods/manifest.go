@@ -44,7 +44,7 @@ type Manifest struct {
 	Name        string            `json:"name,omitempty"`
 	Hostname    string            `json:"hostname"`
 	Created     time.Time         `json:"created"`
-	Stage1      string            `json:"stage1"` // flavour: "default"
+	Stage1      string            `json:"stage1"` // flavour: Stage1Default or Stage1Chroot
 	Net         string            `json:"net"`    // NetNone, NetHost or NetCNI
 	Networks    []Network         `json:"networks,omitempty"`
 	PluginDirs  []string          `json:"pluginDirs,omitempty"` // where the programs of their plugins are
@@ -68,6 +68,12 @@ const (
 	NetNone = "none" // a namespace with only loopback
 	NetHost = "host" // the host's own namespace
 	NetCNI  = "cni"  // a namespace attached to Manifest.Networks
+)
+
+// What Manifest.Stage1 can be.
+const (
+	Stage1Default = "default"
+	Stage1Chroot  = "chroot" // the host's namespaces but that of mounts, and no confinement: for agents of the node
 )
 
 // PIDHost is what Manifest.PID says of a pod whose apps are in the host's PID namespace.
@@ -116,6 +122,8 @@ type Volume struct {
 	Kind     string `json:"kind"`
 	Source   string `json:"source,omitempty"`
 	ReadOnly bool   `json:"readOnly,omitempty"`
+	// PropagationShared: what the app mounts below a host volume is mounted on the host. stage0 mounts the volume on its directory.
+	Propagation string `json:"propagation,omitempty"`
 	// Of a tmpfs that several mounts show: stage1 mounts it on the directory of the volume, with Mode, UID, GID and Size (bytes; 0: half
 	// of the machine's memory). Without Shared, each mount is a tmpfs of its own, and config.json says all.
 	Shared bool  `json:"shared,omitempty"`
@@ -127,6 +135,9 @@ type Volume struct {
 	From string `json:"from,omitempty"`
 	App  string `json:"app,omitempty"`
 }
+
+// PropagationShared is what Volume.Propagation says of mounts that go both ways.
+const PropagationShared = "shared"
 
 // App is app.json: one app of the pod. The app exists when the file is there.
 type App struct {

@@ -23,6 +23,9 @@ func (req *Request) complete() error {
 	if req.UUID == "" {
 		req.UUID = pods.NewUUID()
 	}
+	if err := req.checkFlavour(); err != nil {
+		return err
+	}
 	if req.Hostname == "" {
 		req.Hostname = defaultHostname(req.UUID)
 	}
@@ -169,6 +172,9 @@ func (req *Request) checkVolumes() error {
 		seen[v.Name] = true
 		if err := checkSource(v); err != nil {
 			return err
+		}
+		if v.Propagation == pods.PropagationShared && (req.Users || !isDir(v.Source)) {
+			return fmt.Errorf("volume %q: propagation=shared is for directories, and not with --private-users", v.Name)
 		}
 	}
 	req.findShared()

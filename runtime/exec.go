@@ -26,7 +26,7 @@ func (r *Runtime) Exec(p *Prepared) error {
 	}
 	// The namespace belongs to the thread that the kernel turns into the process at execve.
 	goruntime.LockOSThread()
-	if err := ownMounts(); err != nil {
+	if err := p.ownMounts(); err != nil {
 		return err
 	}
 	dir, err := os.Open(p.path)
@@ -65,6 +65,18 @@ func (r *Runtime) stage1(verb string, args ...string) ([]string, error) {
 		return nil, err
 	}
 	return append([]string{path, verb}, args...), nil
+}
+
+// ownMounts gives the calling thread the pod's mount namespace, with the volumes from which mounts propagate.
+func (p *Prepared) ownMounts() error {
+	trees, err := openTrees(p.shared)
+	if err != nil {
+		return err
+	}
+	if err := ownMounts(); err != nil {
+		return err
+	}
+	return putTrees(trees, p.path)
 }
 
 // ownMounts gives the calling thread a mount namespace that follows the host's and that the host does not follow. Not
@@ -133,7 +145,7 @@ func (r *Runtime) Start(p *Prepared) error {
 		return err
 	}
 	defer ready.Close()
-	pid, err := spawn(argv, []*os.File{dir, p.lock.File(), said})
+	pid, err := p.spawn(argv, []*os.File{dir, p.lock.File(), said})
 	if err := errors.Join(err, said.Close()); err != nil {
 		return err
 	}
@@ -144,12 +156,12 @@ func (r *Runtime) Start(p *Prepared) error {
 }
 
 // spawn starts argv with files from pods.DirFD on. It runs on a thread of its own, which takes its mount namespace with it.
-func spawn(argv []string, files []*os.File) (pid int, err error) {
+func (p *Prepared) spawn(argv []string, files []*os.File) (pid int, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		goruntime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err = ownMounts(); err != nil {
+		if err = p.ownMounts(); err != nil {
 			return
 		}
 		var null *os.File
@@ -157,14 +169,14 @@ func spawn(argv []string, files []*os.File) (pid int, err error) {
 			return
 		}
 		defer null.Close()
-		var p *os.Process
-		p, err = os.StartProcess(argv[0], argv, &os.ProcAttr{
+		var started *os.Process
+		started, err = os.StartProcess(argv[0], argv, &os.ProcAttr{
 			Env:   stage1Environ(),
 			Files: append([]*os.File{null, null, null}, files...), // all others are close-on-exec, ours by Go, the caller's by CloseForeign
 			Sys:   &syscall.SysProcAttr{Setsid: true},
 		})
 		if err == nil {
-			pid = p.Pid
+			pid = started.Pid
 		}
 	}()
 	<-done

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,19 @@ type Prepared struct {
 	pod  *pods.Pod
 	path string
 	lock *pods.Lock
+	// shared are the host volumes from which mounts propagate.
+	shared []pods.Volume
+}
+
+// newPrepared is the pod that m describes.
+func newPrepared(pod *pods.Pod, m *pods.Manifest, path string, lock *pods.Lock) *Prepared {
+	p := &Prepared{UUID: pod.UUID, pod: pod, path: path, lock: lock}
+	for _, v := range m.Volumes {
+		if v.Propagation == pods.PropagationShared {
+			p.shared = append(p.shared, v)
+		}
+	}
+	return p
 }
 
 // Release leaves the pod prepared, for who runs it later.
@@ -39,6 +53,7 @@ func (r *Runtime) Drop(p *Prepared) error {
 // Prepare makes the pod that req describes. On error nothing of it is left. The caller hands the result to Exec or Start, or
 // releases it.
 func (r *Runtime) Prepare(ctx context.Context, req *Request) (*Prepared, error) {
+	req.Stage1 = cmp.Or(req.Stage1, r.Stage1, pods.Stage1Default)
 	if err := req.complete(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
@@ -66,27 +81,27 @@ func (r *Runtime) Prepare(ctx context.Context, req *Request) (*Prepared, error) 
 	if err != nil {
 		return nil, fmt.Errorf("make pod directory: %w", err)
 	}
-	lock, err := r.write(draft, req, images, nets)
+	m, lock, err := r.write(draft, req, images, nets)
 	if err != nil {
 		return nil, errors.Join(err, draft.Discard())
 	}
-	return &Prepared{UUID: req.UUID, pod: draft.Pod, path: draft.Path(), lock: lock}, nil
+	return newPrepared(draft.Pod, m, draft.Path(), lock), nil
 }
 
 // write writes everything into the draft, pod.json last.
-func (r *Runtime) write(draft *pods.Draft, req *Request, images []*usedImage, nets []conf.Network) (*pods.Lock, error) {
+func (r *Runtime) write(draft *pods.Draft, req *Request, images []*usedImage, nets []conf.Network) (*pods.Manifest, *pods.Lock, error) {
 	m := req.manifest()
 	if req.Handed {
 		self, err := pods.Self()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		m.Starter = self
 	}
 	for i, n := range nets {
 		file := fmt.Sprintf("net/%d-%s.conflist", i, n.Name)
 		if err := draft.WriteFile(file, n.Conflist); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		m.Networks = append(m.Networks, pods.Network{Name: n.Name, IfName: n.IfName, Conflist: file, Args: n.Args, Publish: len(n.Ports) > 0})
 	}
@@ -100,23 +115,24 @@ func (r *Runtime) write(draft *pods.Draft, req *Request, images []*usedImage, ne
 	for i := range req.Apps {
 		volumes, err := r.writeApp(draft, req, pod, i, images[i])
 		if err != nil {
-			return nil, fmt.Errorf("app %s: %w", req.Apps[i].Name, err)
+			return nil, nil, fmt.Errorf("app %s: %w", req.Apps[i].Name, err)
 		}
 		for _, v := range volumes {
 			m.Volumes = append(m.Volumes, volumeManifest(v, req.Apps[i].Name))
 		}
 	}
 	if err := makeVolumes(draft, req.Volumes, imageRoot{}); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return draft.Commit(m, req.Durable)
+	lock, err := draft.Commit(m, req.Durable)
+	return m, lock, err
 }
 
 // volumeManifest is a volume of the pod, or one that the image of app declares.
 func volumeManifest(v bundle.Volume, app string) pods.Volume {
 	return pods.Volume{
 		Name: v.Name, Kind: v.Kind, Source: v.Source, ReadOnly: v.ReadOnly, Mode: v.Mode, UID: v.UID, GID: v.GID, From: v.From, App: app,
-		Shared: v.Shared, Size: v.Size,
+		Shared: v.Shared, Size: v.Size, Propagation: v.Propagation,
 	}
 }
 
@@ -202,7 +218,7 @@ func appManifest(a *AppRequest, order int, img *usedImage) (*pods.App, error) {
 // manifest is the pod's part of the request.
 func (req *Request) manifest() *pods.Manifest {
 	m := &pods.Manifest{
-		Name: req.Name, Hostname: req.Hostname, Created: time.Now(), Stage1: "default",
+		Name: req.Name, Hostname: req.Hostname, Created: time.Now(), Stage1: req.Stage1,
 		Net: pods.NetCNI, DNS: req.DNS, Hosts: req.Hosts, IPC: "private", PID: "pod",
 		Labels: req.Labels, Annotations: req.Annotations, Remove: req.Remove, Register: req.Register, Run: req.Run,
 	}
@@ -234,7 +250,7 @@ func (req *Request) manifest() *pods.Manifest {
 func (req *Request) pod(path string) bundle.Pod {
 	return bundle.Pod{
 		UUID: req.UUID, Path: path,
-		HostNet: req.Net.Mode == conf.HostNet, HostPID: req.HostPID, HostIPC: req.HostIPC, Users: req.Users,
+		HostNet: req.Net.Mode == conf.HostNet, HostPID: req.HostPID, HostIPC: req.HostIPC, Users: req.Users, Chroot: req.Stage1 == pods.Stage1Chroot,
 		Env: req.Env, Volumes: req.Volumes, Mounts: req.Mounts, Insecure: req.Insecure,
 	}
 }

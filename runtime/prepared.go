@@ -53,7 +53,7 @@ func (r *Runtime) TakePrepared(ctx context.Context, pod *pods.Pod) (p *Prepared,
 			return nil, fmt.Errorf("app %s: %w", a.Name, err)
 		}
 	}
-	return &Prepared{UUID: pod.UUID, pod: pod, path: r.Pods().PodPath(pod.UUID), lock: lock}, nil
+	return newPrepared(pod, m, r.Pods().PodPath(pod.UUID), lock), nil
 }
 
 func (r *Runtime) remount(ctx context.Context, a *pods.App) error {

@@ -24,12 +24,15 @@ type Request struct {
 	Name        string
 	Hostname    string // empty: gantry-UUID
 	Net         conf.Selection
+	NetUnasked  bool // Net is what a pod has that asks for none: a flavour may have another
 	Ports       []conf.PortMapping
 	DNS         pods.DNS
 	Hosts       []pods.HostsEntry
 	HostIPC     bool
+	PrivateIPC  bool // it was asked for; a pod has its own anyway, unless its flavour has none
 	HostPID     bool
-	Users       bool // a user namespace of its own
+	Users       bool   // a user namespace of its own
+	Stage1      string // flavour; empty: the Runtime's
 	Env         bundle.Environment
 	Volumes     []bundle.Volume
 	Mounts      []bundle.Mount

@@ -39,22 +39,22 @@ func (r *Runtime) Again(ctx context.Context, pod *pods.Pod) (*Prepared, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make pod directory: %w", err)
 	}
-	lock, err := r.copyInto(ctx, draft, pod)
+	m, lock, err := r.copyInto(ctx, draft, pod)
 	if err != nil {
 		return nil, errors.Join(err, draft.Discard())
 	}
-	return &Prepared{UUID: draft.UUID, pod: draft.Pod, path: draft.Path(), lock: lock}, nil
+	return newPrepared(draft.Pod, m, draft.Path(), lock), nil
 }
 
 // copyInto writes what old says into the draft, and commits it when old is over and has given its name and addresses back.
-func (r *Runtime) copyInto(ctx context.Context, draft *pods.Draft, old *pods.Pod) (*pods.Lock, error) {
+func (r *Runtime) copyInto(ctx context.Context, draft *pods.Draft, old *pods.Pod) (*pods.Manifest, *pods.Lock, error) {
 	m, err := old.Manifest()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	apps, err := old.Apps()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, n := range m.Networks {
 		data, err := old.ReadFile(n.Conflist)
@@ -62,22 +62,22 @@ func (r *Runtime) copyInto(ctx context.Context, draft *pods.Draft, old *pods.Pod
 			err = draft.WriteFile(n.Conflist, data)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("copy configuration of network %s: %w", n.Name, err)
+			return nil, nil, fmt.Errorf("copy configuration of network %s: %w", n.Name, err)
 		}
 	}
 	roots := map[string]imageRoot{}
 	for _, a := range apps {
 		if slices.ContainsFunc(a.Sockets, func(s pods.Socket) bool { return !s.Optional }) {
-			return nil, stateErrorf("app %s takes sockets of its unit, which nobody else has: systemctl restart its unit", a.Name)
+			return nil, nil, stateErrorf("app %s takes sockets of its unit, which nobody else has: systemctl restart its unit", a.Name)
 		}
 		if roots[a.Name], err = r.copyApp(ctx, draft, old, a); err != nil {
-			return nil, fmt.Errorf("app %s: %w", a.Name, err)
+			return nil, nil, fmt.Errorf("app %s: %w", a.Name, err)
 		}
 	}
 	for _, v := range m.Volumes {
-		again := bundle.Volume{Name: v.Name, Kind: v.Kind, Mode: v.Mode, UID: v.UID, GID: v.GID, From: v.From}
+		again := bundle.Volume{Name: v.Name, Kind: v.Kind, Mode: v.Mode, UID: v.UID, GID: v.GID, From: v.From, Propagation: v.Propagation}
 		if err := makeVolumes(draft, []bundle.Volume{again}, roots[v.App]); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if m.Hostname == defaultHostname(old.UUID) {
@@ -85,9 +85,10 @@ func (r *Runtime) copyInto(ctx context.Context, draft *pods.Draft, old *pods.Pod
 	}
 	m.Created, m.Run = time.Now(), true
 	if err := Stop(ctx, old, StopOptions{}); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return draft.Commit(m, false)
+	lock, err := draft.Commit(m, false)
+	return m, lock, err
 }
 
 // copyApp writes the app's files, with the paths and the name of the new pod in place of the old one's.

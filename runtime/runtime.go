@@ -34,6 +34,7 @@ type Runtime struct {
 	Store    *image.Store
 	Networks conf.Source
 	Programs Programs
+	Stage1   string // flavour of pods that ask for none; empty: pods.Stage1Default
 	// Fetch brings an image into the store. signature is a file with that of an ACI, empty: where it lies usually. nil: only what is
 	// there already can be used.
 	Fetch func(ctx context.Context, ref image.Ref, signature string) (*image.Image, error)

@@ -30,6 +30,11 @@ func checkSource(v bundle.Volume) error {
 // directory is, so that a database finds it as its image made it.
 func makeVolumes(draft *pods.Draft, volumes []bundle.Volume, image imageRoot) error {
 	for _, v := range volumes {
+		if v.Propagation == pods.PropagationShared {
+			if err := draft.Root().MkdirAll(bundle.VolumeDir(v.Name), 0o700); err != nil {
+				return err
+			}
+		}
 		if v.Kind != bundle.KindEmpty {
 			continue
 		}

@@ -27,7 +27,9 @@ func etcFiles(m *pods.Manifest, net *pods.Net, dns pods.DNS, runDir, rootfs stri
 	if resolv, ours := resolvFile(m, dns, hasContent(image, "etc/resolv.conf")); ours {
 		files["/etc/resolv.conf"] = resolv
 	}
-	files["/etc/hostname"] = m.Hostname + "\n"
+	if m.Stage1 != pods.Stage1Chroot {
+		files["/etc/hostname"] = m.Hostname + "\n"
+	}
 	binds := map[string]string{}
 	for target, content := range files {
 		source := filepath.Join(runDir, filepath.Base(target))

@@ -42,6 +42,8 @@ func wanted(m *pods.Manifest, name string) bool {
 		return m.IPC != "host"
 	case "pid":
 		return m.PID != pods.PIDHost
+	case "uts":
+		return m.Stage1 != pods.Stage1Chroot
 	case "user":
 		return m.Users == pods.UsersPrivate
 	}
@@ -132,7 +134,10 @@ func (r *reaper) start(m *pods.Manifest, users *pods.UserRange, program string, 
 			sys.Cloneflags |= n.flag
 		}
 	}
-	argv := []string{"gantry-init", "reap", "--supervisor-fd=3", "--ready-fd=4", "--hostname=" + m.Hostname}
+	argv := []string{"gantry-init", "reap", "--supervisor-fd=3", "--ready-fd=4"}
+	if wanted(m, "uts") {
+		argv = append(argv, "--hostname="+m.Hostname)
+	}
 	if users != nil {
 		mapUsers(sys, users)
 		argv = append(argv, "--become-root")

@@ -47,8 +47,15 @@ func (s *supervisor) tmpfsOptions(v pods.Volume) string {
 // unmountShared is for who is about to delete the pod directory while the namespace is still there.
 func (s *supervisor) unmountShared() {
 	for _, v := range s.manifest.Volumes {
-		if v.Shared {
-			_ = unix.Unmount(filepath.Join(s.opts.Path, pods.VolumePath(v.Name)), unix.MNT_DETACH) // else the deletion fails, and says so
+		dir := filepath.Join(s.opts.Path, pods.VolumePath(v.Name))
+		if v.Propagation == pods.PropagationShared {
+			// First apart, or what is mounted below would be unmounted on the host.
+			if unix.Mount("", dir, "", unix.MS_REC|unix.MS_PRIVATE, "") != nil {
+				continue
+			}
+		}
+		if v.Shared || v.Propagation == pods.PropagationShared {
+			_ = unix.Unmount(dir, unix.MNT_DETACH) // else the deletion fails, and says so
 		}
 	}
 }

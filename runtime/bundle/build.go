@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"fmt"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -65,6 +66,13 @@ func Build(in Input) (*Result, error) {
 			MaskedPaths:   masked,
 			ReadonlyPaths: readonly,
 		},
+	}
+	if slices.ContainsFunc(mounts, func(m specs.Mount) bool { return slices.Contains(m.Options, "rshared") }) {
+		spec.Linux.RootfsPropagation = "rshared" // else libcontainer would cut the volumes off
+	}
+	if in.Pod.Chroot {
+		openUp(spec)
+		filter = nil
 	}
 	return &Result{Spec: spec, Seccomp: filter, Volumes: volumes}, nil
 }

@@ -14,7 +14,7 @@ func (r *Result) Encode() ([]byte, error) {
 		Version: s.Version, Process: s.Process, Root: s.Root, Mounts: s.Mounts,
 		Linux: linux{
 			Sysctl: l.Sysctl, Namespaces: l.Namespaces, Devices: l.Devices, Seccomp: l.Seccomp,
-			MaskedPaths: l.MaskedPaths, ReadonlyPaths: l.ReadonlyPaths,
+			MaskedPaths: l.MaskedPaths, ReadonlyPaths: l.ReadonlyPaths, RootfsPropagation: l.RootfsPropagation,
 			Resources: limits{Devices: res.Devices, Memory: res.Memory, CPU: res.CPU, Pids: res.Pids, BlockIO: res.BlockIO},
 		},
 	})
@@ -37,6 +37,8 @@ type linux struct {
 	Seccomp       *specs.LinuxSeccomp    `json:"seccomp,omitempty"`
 	MaskedPaths   []string               `json:"maskedPaths,omitempty"`
 	ReadonlyPaths []string               `json:"readonlyPaths,omitempty"`
+
+	RootfsPropagation string `json:"rootfsPropagation,omitempty"`
 }
 
 type limits struct {

@@ -40,6 +40,9 @@ func shmMount(p Pod) specs.Mount {
 
 // systemMounts are what every Linux program expects. /sys of a pod with the host's network is the host's, read-only.
 func systemMounts(p Pod) []specs.Mount {
+	if p.Chroot {
+		return hostMounts()
+	}
 	return []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "strictatime", "mode=755", "size=65536k"}},
@@ -174,7 +177,14 @@ func volumeMount(podPath string, v Volume, m Mount) specs.Mount {
 	if v.NonRecursive {
 		bind, ro = "bind", "ro"
 	}
-	out := specs.Mount{Destination: m.Target, Type: "bind", Source: v.Source, Options: []string{bind, "rslave"}}
+	source, propagation := v.Source, "rslave"
+	switch v.Propagation {
+	case "private":
+		propagation = "rprivate"
+	case pods.PropagationShared: // the host's own mount is there: what is in our mount namespace is a slave of it
+		source, propagation = filepath.Join(podPath, VolumeDir(v.Name)), "rshared"
+	}
+	out := specs.Mount{Destination: m.Target, Type: "bind", Source: source, Options: []string{bind, propagation}}
 	if readOnly {
 		out.Options = append(out.Options, ro)
 	}

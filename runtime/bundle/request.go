@@ -55,6 +55,7 @@ type Pod struct {
 	HostPID bool
 	HostIPC bool
 	Users   bool // a user namespace of its own
+	Chroot  bool // nothing of its own but the root file system, and no confinement
 	Env     Environment
 	Volumes []Volume
 	Mounts  []Mount // into every app

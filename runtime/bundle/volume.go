@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,6 +26,7 @@ type Volume struct {
 	Source       string // KindHost: absolute
 	ReadOnly     bool
 	NonRecursive bool   // KindHost: without what is mounted below Source
+	Propagation  string // KindHost: private, slave or shared; empty is slave
 	Mode         uint32 // KindEmpty, KindTmpfs: as chmod(2) takes it; 0 is 0755 (tmpfs: 1777)
 	UID, GID     uint32 // KindEmpty, KindTmpfs
 	Size         int64  // KindTmpfs: bytes, 0 is the kernel's default
@@ -93,6 +95,11 @@ func (v *Volume) set(key, value string) (err error) {
 	case "recursive":
 		v.NonRecursive, err = parseBool(value)
 		v.NonRecursive = !v.NonRecursive
+	case "propagation":
+		v.Propagation = strings.TrimPrefix(value, "r")
+		if !slices.Contains([]string{"private", "slave", pods.PropagationShared}, v.Propagation) {
+			err = fmt.Errorf("%q: want private, slave or shared", clip(value))
+		}
 	case "mode":
 		v.Mode, err = parseMode(value)
 	case "uid":
@@ -102,7 +109,7 @@ func (v *Volume) set(key, value string) (err error) {
 	case "size":
 		v.Size, err = ParseBytes(value)
 	default:
-		err = errors.New("unknown key: want kind, source, readOnly, recursive, mode, uid, gid or size")
+		err = errors.New("unknown key: want kind, source, readOnly, recursive, propagation, mode, uid, gid or size")
 	}
 	return err
 }
@@ -124,9 +131,9 @@ func (v *Volume) check(given map[string]bool) error {
 		v.Source = filepath.Clean(v.Source)
 		return wrong("mode", "uid", "gid", "size")
 	case KindEmpty:
-		return wrong("source", "recursive", "size")
+		return wrong("source", "recursive", "propagation", "size")
 	case KindTmpfs:
-		return wrong("source", "recursive")
+		return wrong("source", "recursive", "propagation")
 	}
 	return fmt.Errorf("volume %s: kind %q: want host, empty or tmpfs", v.Name, v.Kind)
 }

@@ -104,8 +104,8 @@ func (c *Config) loadStage1(dir string) error {
 		if err := decode(path, data, &f, &f.header, "stage1"); err != nil {
 			return err
 		}
-		if f.Default != "" && f.Default != "default" {
-			return fmt.Errorf("%w: %s: stage1 %q is not supported yet: want default", ErrConfig, path, f.Default)
+		if f.Default != "" && f.Default != "default" && f.Default != "chroot" {
+			return fmt.Errorf("%w: %s: stage1 %q: want default or chroot", ErrConfig, path, f.Default)
 		}
 		if level.Default != "" && f.Default != "" || level.Path != "" && f.Path != "" {
 			return fmt.Errorf("%w: %s says again what another file of %s says", ErrConfig, path, dir)

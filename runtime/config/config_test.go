@@ -64,7 +64,7 @@ func TestLoadErrors(t *testing.T) {
 		{"said twice", map[string]string{
 			"paths.d/a.json": `{"kind":"paths","version":"v1","data":"/x"}`, "paths.d/b.json": `{"kind":"paths","version":"v1","data":"/y"}`,
 		}, "paths.d/b.json says again"},
-		{"flavour", map[string]string{"stage1.d/a.json": `{"kind":"stage1","version":"v1","default":"chroot"}`}, "not supported yet"},
+		{"flavour", map[string]string{"stage1.d/a.json": `{"kind":"stage1","version":"v1","default":"kvm"}`}, "want default or chroot"},
 		{"a directory", map[string]string{"paths.d/a.json/x": ``}, "paths.d/a.json"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -46,8 +46,10 @@ func (s *start) completeLimits(spec *specs.Spec) error {
 		limitAll(r)
 		return nil
 	}
-	// libcontainer mounts the controllers read-only, but not the directory that they are in.
-	spec.Linux.ReadonlyPaths = append(spec.Linux.ReadonlyPaths, "/sys/fs/cgroup")
+	if slices.ContainsFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.CgroupNamespace }) {
+		// libcontainer mounts the controllers read-only, but not the directory that they are in.
+		spec.Linux.ReadonlyPaths = append(spec.Linux.ReadonlyPaths, "/sys/fs/cgroup")
+	}
 	if err := limitSwap(r); err != nil {
 		return err
 	}

@@ -36,6 +36,11 @@ func newProcess(p *specs.Process) (*libcontainer.Process, error) {
 			Permitted:   c.Permitted,
 			Ambient:     c.Ambient,
 		}
+	} else {
+		var err error
+		if process.Capabilities, err = ownCapabilities(p.User.UID); err != nil {
+			return nil, err
+		}
 	}
 	if size := p.ConsoleSize; size != nil {
 		process.ConsoleWidth, process.ConsoleHeight = uint16(size.Width), uint16(size.Height)

@@ -182,7 +182,7 @@ func (e *env) runtime() (*runtime.Runtime, error) {
 		return nil, err
 	}
 	r := &runtime.Runtime{
-		Dir: dir, Store: store, Programs: runtime.Programs{Dir: c.Stage1Path},
+		Dir: dir, Store: store, Programs: runtime.Programs{Dir: c.Stage1Path}, Stage1: c.Stage1,
 		Networks: e.networks(),
 		Warn:     e.warn, JSON: e.logFormat == "json",
 	}

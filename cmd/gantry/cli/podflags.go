@@ -28,7 +28,9 @@ type podOptions struct {
 	detach   bool
 	unit     unitOptions
 	terminal bool // --interactive
-	tty      bool // -t
+
+	stage1Path string
+	tty        bool // -t
 }
 
 func (o *podOptions) addFlags(fs *pflag.FlagSet) {
@@ -53,8 +55,8 @@ func (o *podOptions) addFlags(fs *pflag.FlagSet) {
 	yesNoVar(fs, &o.req.Users, "private-users", "a user namespace: root of the pod is nobody on the host")
 	notYetVar(fs, "no-overlay", "copy the image instead of overlaying it", "false")
 	notYetVar(fs, "mds-register", "metadata service, which gantry has not", "false")
-	notYetVar(fs, "stage1-name", "flavour of stage1", "default")
-	notYetVar(fs, "stage1-path", "path of stage1")
+	fs.StringVar(&o.req.Stage1, "stage1-name", "", "flavour: default; chroot: no isolation but the root file system, for agents of the node")
+	fs.StringVar(&o.stage1Path, "stage1-path", "", "directory of gantry-stage1 and its companions")
 	fs.BoolVar(&o.req.Register, "register", false, "list the pod in machinectl, as gantry-UUID")
 	fs.BoolVar(&o.req.Remove, "rm", false, "remove the pod when it is over; its logs and status go with it")
 	alias(fs, "name", "", "pod-name")
@@ -182,6 +184,7 @@ func (o *podOptions) request(apps []*appOptions, in insecure) (*runtime.Request,
 	if req.Net, err = conf.ParseNet(o.net); err != nil {
 		return nil, usageError{err}
 	}
+	req.NetUnasked = len(o.net) == 0
 	req.DNS.Servers = slices.DeleteFunc(req.DNS.Servers, func(s string) bool { return s == "" })
 	if req.DNS.Mode = o.dnsMode; o.dnsMode != "" && len(req.DNS.Servers) > 0 {
 		return nil, usagef("--dns=%s excludes other name servers", o.dnsMode)
@@ -191,7 +194,9 @@ func (o *podOptions) request(apps []*appOptions, in insecure) (*runtime.Request,
 		req.Env.Inherited = bundle.InheritedEnv(os.Environ())
 	}
 	switch o.ipc {
-	case "auto", "private", "":
+	case "auto", "":
+	case "private":
+		req.PrivateIPC = true
 	case "parent", "host":
 		req.HostIPC = true
 	default:

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -156,8 +158,30 @@ func prepare(ctx context.Context, e *env, o *podOptions, req *runtime.Request) (
 			return nil, nil, err
 		}
 	}
+	if err := o.setStage1Path(r); err != nil {
+		return nil, nil, err
+	}
 	p, err := r.Prepare(ctx, req)
 	return r, p, err
+}
+
+// setStage1Path has the pod run by the programs in the directory that was asked for.
+func (o *podOptions) setStage1Path(r *runtime.Runtime) error {
+	switch {
+	case o.stage1Path == "":
+		return nil
+	case !o.req.Run:
+		return usagef("--stage1-path is for a pod that is run at once: for others say it in a file of stage1.d")
+	}
+	dir, err := filepath.Abs(o.stage1Path)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(dir, "gantry-stage1")); err != nil {
+		return usagef("--stage1-path: %w", err)
+	}
+	r.Programs.Dir = dir
+	return nil
 }
 
 // runUsage lists the flags of pods and of apps.
