@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -78,6 +80,8 @@ func runImageRm(ctx context.Context, e *env, args []string) error {
 		}
 		if i, err := r.Store.Get(ctx, ref); err == nil {
 			ids = append(ids, i.ID.String())
+		} else if errors.Is(err, image.ErrCorrupt) {
+			ids = append(ids, brokenIDs(ctx, r.Store, ref)...)
 		}
 		removed, err := r.Store.Remove(ctx, ref)
 		for _, name := range removed {
@@ -90,4 +94,15 @@ func runImageRm(ctx context.Context, e *env, args []string) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// brokenIDs are those of images with a broken record that ref means.
+func brokenIDs(ctx context.Context, s *image.Store, ref image.Ref) (ids []string) {
+	list, _ := s.Broken(ctx)
+	for _, i := range list {
+		if slices.Contains(i.Names, ref.String()) || ref.Kind == image.ID && strings.HasPrefix(i.ID.Encoded(), ref.Prefix) {
+			ids = append(ids, i.ID.String())
+		}
+	}
+	return ids
 }
