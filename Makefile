@@ -88,6 +88,7 @@ install: all
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system packaging/systemd/*.service packaging/systemd/*.timer
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/systemd/system-generators packaging/systemd/gantry-generator
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/tmpfiles.d packaging/tmpfiles.d/gantry.conf
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man5 packaging/man/gantry-pod.5
 
 clean:
 	rm -rf $(BIN) tests/demo/image/demo.oci.tar

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // podFile is a pod as /etc/gantry/pods.d has it, in systemd's own syntax:
@@ -42,6 +43,8 @@ func parsePodFile(text string) (*podFile, error) {
 		var err error
 		switch {
 		case line == "" || line[0] == '#' || line[0] == ';':
+		case !utf8.ValidString(line) || strings.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' }):
+			err = fmt.Errorf("%q is no text", line)
 		case line[0] == '[':
 			section, err = f.open(line)
 		default:

@@ -6,8 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func TestFlagName(t *testing.T) {
@@ -102,6 +104,74 @@ func TestGenerate(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Whatever lies in the directory holds no boot up, and no other pod.
+func TestGenerateHostile(t *testing.T) {
+	dir, out := t.TempDir(), t.TempDir()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.WriteFile(filepath.Join(dir, "good.pod"), []byte("[App a]\nImage=x\n"), 0o644))
+	must(unix.Mkfifo(filepath.Join(dir, "fifo.pod"), 0o644))
+	must(os.Mkdir(filepath.Join(dir, "dir.pod"), 0o755))
+	must(os.Symlink("nowhere", filepath.Join(dir, "dangling.pod")))
+	must(os.WriteFile(filepath.Join(dir, "binary.pod"), []byte("[App a]\nImage=\xff\x00\n"), 0o644))
+	must(os.WriteFile(filepath.Join(dir, "way.pod"), []byte("[App a]\nImage=x\n[Install]\nWantedBy=../../etc/x.target\nAlias=../up.service\n"), 0o644))
+	done := make(chan error, 1)
+	go func() { done <- Generate(dir, out, "/usr/bin/gantry") }()
+	select {
+	case err := <-done:
+		for _, name := range []string{"fifo.pod", "dir.pod", "dangling.pod", "binary.pod"} {
+			if err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("nothing is said of %s: %v", name, err)
+			}
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it waits")
+	}
+	for _, name := range []string{"good.service", "way.service", "x.target.wants/way.service", "up.service"} {
+		if _, err := os.Lstat(filepath.Join(out, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := Generate(dir, filepath.Join(out, "missing"), "/usr/bin/gantry"); err == nil {
+		t.Error("a missing directory is no error")
+	}
+}
+
+// The example of the man page is a pod file, and what it says of gantry's own lines is so.
+func TestManPage(t *testing.T) {
+	data, err := os.ReadFile("../../packaging/man/gantry-pod.5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := strings.ReplaceAll(string(data), `\-`, "-")
+	_, example, _ := strings.Cut(page, "\n.EX\n")
+	example, _, _ = strings.Cut(example, "\n.EE\n")
+	pod, err := parsePodFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit := Unit{Run: pod.run(), Unit: pod.unit, Service: pod.service, Install: pod.install}.String()
+	for _, want := range []string{"--ready=tcp:80", `-- nginx -g "daemon off;"`, "\nAfter=db.service data.mount\n", "\nWatchdogSec=30\n"} {
+		if !strings.Contains(unit, want) {
+			t.Errorf("the example gives no %q:\n%s", want, unit)
+		}
+	}
+	_, ours, _ := strings.Cut(Unit{}.String(), "[Service]\n")
+	for line := range strings.Lines(ours) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		if key == "ExecStart" || key == "ExecStopPost" {
+			value = ""
+		}
+		if key != "" && !strings.Contains(page, key+"="+value) {
+			t.Errorf("the page does not name %s=%s", key, value)
+		}
 	}
 }
 

@@ -59,10 +59,12 @@ func TestGenerator(t *testing.T) {
 		"[Service]\nMemoryMax=100M\n[Install]\nWantedBy=multi-user.target\n"
 	m.write(t, "/etc/gantry/pods.d/generated.pod", pod)
 	m.write(t, "/etc/gantry/pods.d/broken.pod", "nonsense\n")
+	m.write(t, "/etc/gantry/pods.d/front.pod", "[Unit]\nRequires=generated.service\nAfter=generated.service\n"+strings.Replace(pod, "MemoryMax=100M", "TasksMax=100", 1))
+	m.write(t, "/etc/systemd/system/front.service.d/local.conf", "[Service]\nTasksMax=50\n")
 	m.write(t, "/etc/gantry/pods.d/many@.pod", strings.Replace(pod, "X=two words", "X=%i", 1))
 	t.Cleanup(func() {
-		m.must(t, "systemctl", "stop", "generated.service", "many@one.service")
-		m.must(t, "rm", "-r", "/etc/gantry/pods.d")
+		m.must(t, "systemctl", "stop", "generated.service", "many@one.service", "front.service")
+		m.must(t, "rm", "-r", "/etc/gantry/pods.d", "/etc/systemd/system/front.service.d")
 		m.must(t, "systemctl", "daemon-reload")
 		m.clean(t)
 	})
@@ -70,7 +72,13 @@ func TestGenerator(t *testing.T) {
 	if s := m.show(t, "multi-user.target", "Wants"); !strings.Contains(s, "generated.service") {
 		t.Errorf("multi-user.target wants %s", s)
 	}
-	m.start(t, "generated.service")
+	m.start(t, "front.service")
+	if s := m.show(t, "generated.service", "ActiveState"); s != "active" {
+		t.Errorf("what front.pod requires is %s", s)
+	}
+	if s := m.show(t, "front.service", "TasksMax"); s != "50" {
+		t.Errorf("TasksMax is %s in spite of the drop-in", s)
+	}
 	m.start(t, "many@one.service")
 	await(t, "what they say", func() bool {
 		return strings.Contains(m.journal(t, "generated.service"), "X is two words\n") && strings.Contains(m.journal(t, "many@one.service"), "X is one\n")
