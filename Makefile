@@ -75,8 +75,7 @@ lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI)
 	$< run ./...
 
 $(CACHE)/bin/golangci-lint-$(GOLANGCI):
-	GOBIN=$(CACHE)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
-	mv $(CACHE)/bin/golangci-lint $@
+	GOBIN=$(CACHE)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI) && mv $(CACHE)/bin/golangci-lint $@
 
 bench-peers: bench-deps all test-images
 	$(GO) run ./tests/bench -bin $(abspath $(BIN)) -cache $(CACHE)/images -o docs/performance.md
