@@ -245,7 +245,7 @@ func TestNothingOfOthersIsTouched(t *testing.T) {
 		t.Fatal(err)
 	}
 	picture := func() string {
-		return sh("nft -s list ruleset | awk '/^table inet gantry /{skip=1} !skip{print} /^}/{skip=0}'; iptables-legacy-save -t nat | grep -v '^[#:]'; ip addr show dev cni-podman0 | grep -v forever; ls "+other)
+		return sh("nft -s list ruleset | awk '/^table inet gantry /{skip=1} !skip{print} /^}/{skip=0}'; iptables-legacy-save -t nat | grep -v '^[#:]'; ip addr show dev cni-podman0 | grep -v forever; ls " + other)
 	}
 	before := picture()
 	a := start(t, h, attachment(t, "pod-a", "default", "8080:80"))
