@@ -78,14 +78,14 @@ func mountOverlay(lower []string, dir, target string) error {
 	}
 	for _, o := range [][2]string{{"source", "overlay"}, {"upperdir", filepath.Join(dir, "upper")}, {"workdir", filepath.Join(dir, "work")}} {
 		if err := unix.FsconfigSetString(fsfd, o[0], o[1]); err != nil {
-			return explain(fsfd, err)
+			return unfit(dir, explain(fsfd, err))
 		}
 	}
 	if err := unix.FsconfigSetFlag(fsfd, "volatile"); err != nil {
 		return explain(fsfd, err)
 	}
 	if err := unix.FsconfigCreate(fsfd); err != nil {
-		return explain(fsfd, err)
+		return unfit(dir, explain(fsfd, err))
 	}
 	mnt, err := unix.Fsmount(fsfd, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NODEV)
 	if err != nil {
@@ -93,6 +93,15 @@ func mountOverlay(lower []string, dir, target string) error {
 	}
 	defer unix.Close(mnt)
 	return unix.MoveMount(mnt, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+// unfit puts into words what the kernel has against an upper directory that lies on an overlay itself; else err is as it was.
+func unfit(dir string, err error) error {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return errors.New("the data directory lies on overlayfs, which cannot hold the changes of pods: choose a --dir on a disk's file system, or on tmpfs")
+	}
+	return err
 }
 
 // setLower names the lower directories one by one (kernel 6.8), else all in one option, which the kernel bounds at 4 KB
