@@ -23,6 +23,8 @@ type Evidence struct {
 
 // Caching is what a web server said of how long its answer holds, for a name that is a URL.
 type Caching struct {
+	// URL whose answer it was: of a name that was discovered another one than the name's.
+	URL string `json:"url,omitempty"`
 	// ETag to ask with whether it has changed.
 	ETag string `json:"etag,omitempty"`
 	// Expires: until then nobody has to ask.

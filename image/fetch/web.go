@@ -100,7 +100,8 @@ func (w *website) get(ctx context.Context, url string, large bool, header http.H
 		return nil, explain(w.endpoint, err)
 	}
 	resp.Body = newStallReader(ctx, resp.Body, w.pace.stall, cancel)
-	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotModified {
+	partial := resp.StatusCode == http.StatusPartialContent && header.Get("Range") != ""
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotModified && !partial {
 		defer resp.Body.Close()
 		return nil, w.refused(resp)
 	}
@@ -151,7 +152,7 @@ func (a *appc) download(ctx context.Context, rawURL string) (f appcFile, err err
 	}
 	defer w.guard.http.CloseIdleConnections()
 	header := http.Header{"Accept": {appcType + ", application/octet-stream;q=0.9, */*;q=0.1"}}
-	if a.stored != nil && a.stored.Caching.ETag != "" {
+	if a.knows(rawURL) && a.stored.Caching.ETag != "" {
 		header.Set("If-None-Match", a.stored.Caching.ETag)
 	}
 	resp, err := w.get(ctx, rawURL, true, header)
@@ -160,29 +161,36 @@ func (a *appc) download(ctx context.Context, rawURL string) (f appcFile, err err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusNotModified {
-		if a.stored == nil {
+		if !a.knows(rawURL) {
 			return appcFile{}, fmt.Errorf("%w: %s: status 304 to a question without a condition", ErrUnreachable, w.endpoint.host)
 		}
 		return appcFile{}, errUnchanged
 	}
-	a.caching = cachingOf(resp.Header, time.Now())
+	if a.caching = cachingOf(resp.Header, time.Now()); a.caching != (image.Caching{}) {
+		a.caching.URL = rawURL
+	}
+	body := newWebBody(ctx, w, rawURL, header, resp)
+	defer body.Close()
 	own, err := a.scratch()
 	if err != nil {
 		return appcFile{}, err
 	}
-	n, err := a.save(own, resp)
+	n, err := a.save(own, body)
 	if err != nil {
 		return appcFile{}, errors.Join(err, own.Close())
 	}
 	return appcFile{own, n}, nil
 }
 
-func (a *appc) save(w io.Writer, resp *http.Response) (int64, error) {
+// knows reports whether what is stored came from url: what was discovered before may lie elsewhere now.
+func (a *appc) knows(url string) bool { return a.stored != nil && a.stored.Caching.URL == url }
+
+func (a *appc) save(w io.Writer, from *webBody) (int64, error) {
 	most := a.opts.Limits.bytes(maxBlob)
-	body := io.Reader(&cappedReader{r: resp.Body, left: most, err: fmt.Errorf("%w: more than %d bytes", ErrLimit, most)})
+	body := io.Reader(&cappedReader{r: from, left: most, err: fmt.Errorf("%w: more than %d bytes", ErrLimit, most)})
 	if a.Progress != nil {
 		body = &countingReader{r: body, report: func(n int64) {
-			a.event(Event{Status: "downloading", Done: n, Total: max(resp.ContentLength, 0)})
+			a.event(Event{Status: "downloading", Done: n, Total: max(from.size, 0)})
 		}}
 	}
 	return io.Copy(w, body)
@@ -190,6 +198,9 @@ func (a *appc) save(w io.Writer, resp *http.Response) (int64, error) {
 
 // fromWeb downloads and verifies an ACI. The signature is asked for where the policy wants one.
 func (a *appc) fromWeb(ctx context.Context, name string, at aci.Endpoint) (f appcFile, evidence image.Evidence, err error) {
+	if a.knows(at.ACI) && time.Now().Before(a.stored.Caching.Expires) {
+		return f, evidence, errUnchanged
+	}
 	var sig []byte
 	signed := a.Trust != nil && a.Trust.For(name).Require == trust.Signed
 	if signed {
@@ -246,6 +257,9 @@ func (a *appc) discover(ctx context.Context, w aci.Wanted) (appcFile, image.Evid
 	var errs []error
 	for _, place := range places {
 		f, evidence, err := a.fromWeb(ctx, name, place)
+		if errors.Is(err, errUnchanged) {
+			return appcFile{}, image.Evidence{}, err
+		}
 		if err == nil {
 			if err = a.isWanted(f, w); err == nil {
 				return f, evidence, nil
@@ -275,13 +289,14 @@ func (a *appc) withRemoteAppc(ctx context.Context, ref image.Ref, use func(sourc
 		if w, err = aci.ParseName(ref.Name); err != nil {
 			return fmt.Errorf("%w: %w", image.ErrBadRef, err)
 		}
+		if name, err := trust.NameOf(ref); err == nil || a.Trust == nil {
+			a.remember(ctx, ref, name)
+		}
 		f, evidence, err = a.discover(ctx, w)
 	} else {
 		var name string
 		if name, err = trust.NameOf(ref); err == nil || a.Trust == nil {
-			if a.remember(ctx, ref, name); a.stored != nil && time.Now().Before(a.stored.Caching.Expires) {
-				return errUnchanged
-			}
+			a.remember(ctx, ref, name)
 			f, evidence, err = a.fromWeb(ctx, name, aci.Endpoint{ACI: ref.Name, Signature: ref.Name + ".asc"})
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -19,6 +20,7 @@ type appcHost struct {
 	seen  []string
 
 	header http.Header
+	only   string // prefix of the paths that have header
 }
 
 func newAppcHost(t *testing.T) *appcHost {
@@ -44,7 +46,9 @@ func newAppcHost(t *testing.T) *appcHost {
 		}
 		h.seen = append(h.seen, path)
 		for k, v := range h.header {
-			w.Header()[k] = v
+			if strings.HasPrefix(path, h.only) {
+				w.Header()[k] = v
+			}
 		}
 		if tag := r.Header.Get("If-None-Match"); tag != "" && tag == w.Header().Get("ETag") {
 			w.WriteHeader(http.StatusNotModified)
