@@ -28,19 +28,14 @@ func newProcess(p *specs.Process) (*libcontainer.Process, error) {
 	for _, gid := range p.User.AdditionalGids {
 		process.AdditionalGroups = append(process.AdditionalGroups, int(gid))
 	}
-	if c := p.Capabilities; c != nil {
-		process.Capabilities = &configs.Capabilities{
-			Bounding:    c.Bounding,
-			Effective:   c.Effective,
-			Inheritable: c.Inheritable,
-			Permitted:   c.Permitted,
-			Ambient:     c.Ambient,
-		}
+	var err error
+	if p.Capabilities != nil {
+		process.Capabilities, err = newCapabilities(p.Capabilities)
 	} else {
-		var err error
-		if process.Capabilities, err = ownCapabilities(p.User.UID); err != nil {
-			return nil, err
-		}
+		process.Capabilities, err = ownCapabilities(p.User.UID)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if size := p.ConsoleSize; size != nil {
 		process.ConsoleWidth, process.ConsoleHeight = uint16(size.Width), uint16(size.Height)
@@ -52,8 +47,7 @@ func newProcess(p *specs.Process) (*libcontainer.Process, error) {
 	if err := checkGroups(len(p.User.AdditionalGids)); err != nil {
 		return nil, err
 	}
-	limits, err := newLimits(p.Rlimits)
-	process.Rlimits = limits
+	process.Rlimits, err = newLimits(p.Rlimits)
 	return process, err
 }
 

@@ -36,9 +36,9 @@ var elsewhere = map[string]string{
 	"--no-store":              "--pull-policy=update says it",
 	"--store-only":            "--pull-policy=never says it",
 	"--private-net":           "--net=default says it, and so does saying nothing",
-	"--stage1-hash":           "gantry has one stage1, its own",
-	"--stage1-url":            "gantry has one stage1, its own",
-	"--stage1-from-dir":       "gantry has one stage1, its own",
+	"--stage1-hash":           "gantry has stage1s of its own: --stage1-name says which",
+	"--stage1-url":            "gantry has stage1s of its own: --stage1-name says which",
+	"--stage1-from-dir":       "gantry has stage1s of its own: --stage1-name says which",
 	"--cap-retain":            "--caps-retain says it",
 	"--cap-remove":            "--caps-remove says it",
 }
