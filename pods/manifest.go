@@ -51,9 +51,10 @@ type Manifest struct {
 	Ports       []Port            `json:"ports,omitempty"`
 	DNS         DNS               `json:"dns"`
 	Hosts       []HostsEntry      `json:"hosts,omitempty"`
-	IPC         string            `json:"ipc"`             // "private" or "host"
-	PID         string            `json:"pid"`             // "pod" (shared by its apps) or "host"
-	Users       string            `json:"users,omitempty"` // UsersPrivate: a user namespace; empty: the host's users
+	HostsFile   string            `json:"hostsFile,omitempty"` // HostsFileHost: the host's, in place of what gantry and the image say
+	IPC         string            `json:"ipc"`                 // "private" or "host"
+	PID         string            `json:"pid"`                 // "pod" (shared by its apps) or "host"
+	Users       string            `json:"users,omitempty"`     // UsersPrivate: a user namespace; empty: the host's users
 	Volumes     []Volume          `json:"volumes,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
@@ -75,6 +76,9 @@ const (
 	Stage1Default = "default"
 	Stage1Chroot  = "chroot" // the host's namespaces but that of mounts, and no confinement: for agents of the node
 )
+
+// HostsFileHost is what Manifest.HostsFile says of a pod that has the host's /etc/hosts.
+const HostsFileHost = "host"
 
 // PIDHost is what Manifest.PID says of a pod whose apps are in the host's PID namespace.
 const PIDHost = "host"
@@ -200,6 +204,7 @@ type Image struct {
 type Rootfs struct {
 	Lower    []string `json:"lower"` // absolute directories, highest first
 	ReadOnly bool     `json:"readOnly,omitempty"`
+	Copied   bool     `json:"copied,omitempty"` // stage0 has copied Lower into rootfs: no overlay
 }
 
 // Seccomp names a filter profile and where its compiled form is cached. Both paths are absolute and named by

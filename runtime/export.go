@@ -33,7 +33,11 @@ func Export(w io.Writer, pod *pods.Pod, app string) error {
 	if chosen == nil || app == "" && len(apps) > 1 {
 		return fmt.Errorf("%w: say --app=NAME: pod %s has %s", ErrRequest, pod.UUID, strings.Join(names, ", "))
 	}
-	upper, err := pod.Root().OpenRoot(pods.AppPath(chosen.Name, "upper"))
+	changed := "upper"
+	if chosen.Rootfs.Copied {
+		changed = "rootfs" // all of it: nobody knows what the app changed
+	}
+	upper, err := pod.Root().OpenRoot(pods.AppPath(chosen.Name, changed))
 	if errors.Is(err, fs.ErrNotExist) {
 		return stateErrorf("app %s of pod %s was never run: it has changed nothing", chosen.Name, pod.UUID)
 	}
@@ -51,7 +55,7 @@ func Export(w io.Writer, pod *pods.Pod, app string) error {
 		return err
 	}
 	var base uint32
-	if run, err := pod.Run(); err == nil && run.Users != nil {
+	if run, err := pod.Run(); err == nil && run.Users != nil && !chosen.Rootfs.Copied {
 		base = run.Users.Base
 	}
 	if err := changes.WriteLayer(layer, upper, base); err != nil {

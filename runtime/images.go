@@ -15,6 +15,8 @@ type usedImage struct {
 	*image.Image
 	name  string // as asked for, normalised
 	lower []string
+
+	copied bool // into the pod
 }
 
 // holdImages gets the image of every app, fetching what is missing, and makes their trees available. Until release is called, gc

@@ -81,7 +81,12 @@ func (r *Runtime) Prepare(ctx context.Context, req *Request) (*Prepared, error) 
 	if err != nil {
 		return nil, fmt.Errorf("make pod directory: %w", err)
 	}
-	m, lock, err := r.write(draft, req, images, nets)
+	err = r.copyRoots(ctx, draft, req, images)
+	var m *pods.Manifest
+	var lock *pods.Lock
+	if err == nil {
+		m, lock, err = r.write(draft, req, images, nets)
+	}
 	if err != nil {
 		return nil, errors.Join(err, draft.Discard())
 	}
@@ -208,7 +213,7 @@ func appManifest(a *AppRequest, order int, img *usedImage) (*pods.App, error) {
 	return &pods.App{
 		Name: a.Name, Order: order,
 		Image:  pods.Image{Name: img.name, ID: img.ID.String(), ChainID: img.ChainID.String()},
-		Rootfs: pods.Rootfs{Lower: img.lower, ReadOnly: a.ReadOnlyRootfs},
+		Rootfs: pods.Rootfs{Lower: img.lower, ReadOnly: a.ReadOnlyRootfs, Copied: img.copied},
 		Stdin:  a.Stdin, Stdout: a.Stdout, Stderr: a.Stderr,
 		StopSignal: signal, StopTimeout: a.StopTimeout,
 		Restart: a.Restart, Ready: a.Ready, Watchdog: a.Watchdog, Essential: a.Essential, After: a.After, Sockets: sockets(a, img.Config.Config.Labels), Labels: a.Labels, Annotations: a.Annotations,
@@ -219,7 +224,7 @@ func appManifest(a *AppRequest, order int, img *usedImage) (*pods.App, error) {
 func (req *Request) manifest() *pods.Manifest {
 	m := &pods.Manifest{
 		Name: req.Name, Hostname: req.Hostname, Created: time.Now(), Stage1: req.Stage1,
-		Net: pods.NetCNI, DNS: req.DNS, Hosts: req.Hosts, IPC: "private", PID: "pod",
+		Net: pods.NetCNI, DNS: req.DNS, Hosts: req.Hosts, HostsFile: req.HostsFile, IPC: "private", PID: "pod",
 		Labels: req.Labels, Annotations: req.Annotations, Remove: req.Remove, Register: req.Register, Run: req.Run,
 	}
 	switch req.Net.Mode {

@@ -28,11 +28,13 @@ type Request struct {
 	Ports       []conf.PortMapping
 	DNS         pods.DNS
 	Hosts       []pods.HostsEntry
+	HostsFile   string // pods.HostsFileHost, or empty
 	HostIPC     bool
 	PrivateIPC  bool // it was asked for; a pod has its own anyway, unless its flavour has none
 	HostPID     bool
 	Users       bool   // a user namespace of its own
 	Stage1      string // flavour; empty: the Runtime's
+	NoOverlay   bool   // the pod gets copies of its images
 	Env         bundle.Environment
 	Volumes     []bundle.Volume
 	Mounts      []bundle.Mount

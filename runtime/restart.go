@@ -102,6 +102,11 @@ func (r *Runtime) copyApp(ctx context.Context, draft *pods.Draft, old *pods.Pod,
 		return imageRoot{}, err
 	}
 	a.Rootfs.Lower = used.lower
+	if a.Rootfs.Copied {
+		if err := r.copyRoot(ctx, draft, a.Name, used); err != nil {
+			return imageRoot{}, err
+		}
+	}
 	files := []string{pods.ConfigFile}
 	if a.PreStart != nil {
 		files = append(files, pods.PreStartFile)

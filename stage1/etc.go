@@ -21,7 +21,7 @@ func etcFiles(m *pods.Manifest, net *pods.Net, dns pods.DNS, runDir, rootfs stri
 	}
 	defer image.Close()
 	files := map[string]string{}
-	if len(m.Hosts) > 0 || !hasContent(image, "etc/hosts") {
+	if len(m.Hosts) > 0 || m.HostsFile != "" || !hasContent(image, "etc/hosts") {
 		files["/etc/hosts"] = hostsFile(m, net)
 	}
 	if resolv, ours := resolvFile(m, dns, hasContent(image, "etc/resolv.conf")); ours {
@@ -51,6 +51,13 @@ func hasContent(image *os.Root, name string) bool {
 
 func hostsFile(m *pods.Manifest, net *pods.Net) string {
 	var b strings.Builder
+	if m.HostsFile == pods.HostsFileHost {
+		host, err := os.ReadFile("/etc/hosts")
+		if err != nil {
+			return "" // a host without: rkt's was empty then too
+		}
+		return string(host)
+	}
 	if m.Net == pods.NetHost {
 		if host, err := os.ReadFile("/etc/hosts"); err == nil {
 			b.Write(host)

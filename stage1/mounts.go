@@ -19,6 +19,10 @@ import (
 // The overlay is "volatile": without, its unmount at the end of every pod would sync the host's whole file system.
 // What fsync would promise inside a root file system that is thrown away with the pod is a volume's to promise.
 func (s *supervisor) mountRootfs(app *pods.App) error {
+	if app.Rootfs.Copied {
+		copied := filepath.Join(s.opts.Path, pods.AppPath(app.Name, "rootfs"))
+		return s.bind(copied, s.rootfs(app), unix.MOUNT_ATTR_NODEV)
+	}
 	dir := filepath.Join(s.opts.Path, pods.AppPath(app.Name, ""))
 	mode, err := rootMode(app.Rootfs.Lower[0])
 	if err != nil {

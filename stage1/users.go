@@ -148,7 +148,7 @@ func (s *supervisor) mountMapped(app *pods.App, dir string) error {
 	lower := make([]string, len(app.Rootfs.Lower))
 	for i, l := range app.Rootfs.Lower {
 		lower[i] = filepath.Join(mounts, strconv.Itoa(i))
-		if err := s.bindMapped(l, lower[i], unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NODEV); err != nil {
+		if err := s.bind(l, lower[i], unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NODEV); err != nil {
 			return err
 		}
 	}
@@ -162,21 +162,26 @@ func (s *supervisor) mountMapped(app *pods.App, dir string) error {
 	return err
 }
 
-// bindMapped mounts from on a new directory to, with its users as those of the pod.
-func (s *supervisor) bindMapped(from, to string, attrs uint64) error {
+// bind mounts from on the directory to, which is made where it is missing; in a pod with a user namespace with its users as those of the
+// pod.
+func (s *supervisor) bind(from, to string, attrs uint64) error {
 	tree, err := unix.OpenTree(unix.AT_FDCWD, from, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("open tree of %s: %w", from, err)
 	}
 	defer unix.Close(tree)
-	attr := unix.MountAttr{Attr_set: attrs | unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(s.reaper.ns["user"].Fd())}
+	attr := unix.MountAttr{Attr_set: attrs}
+	if s.users != nil {
+		attr.Attr_set |= unix.MOUNT_ATTR_IDMAP
+		attr.Userns_fd = uint64(s.reaper.ns["user"].Fd())
+	}
 	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr); err != nil {
-		if errors.Is(err, unix.EINVAL) {
+		if errors.Is(err, unix.EINVAL) && s.users != nil {
 			return fmt.Errorf("--private-users needs id-mapped mounts, which this kernel has not for the file system of %s", from)
 		}
-		return fmt.Errorf("map users of %s: %w", from, err)
+		return fmt.Errorf("set attributes of the mount of %s: %w", from, err)
 	}
-	if err := os.Mkdir(to, 0o755); err != nil {
+	if err := makeDir(to, 0o755); err != nil {
 		return err
 	}
 	return unix.MoveMount(tree, "", unix.AT_FDCWD, to, unix.MOVE_MOUNT_F_EMPTY_PATH)

@@ -53,7 +53,7 @@ func (o *podOptions) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVarP(&o.tty, "tty", "t", false, "the app (one only) has a terminal of its own, joined to the caller's")
 	fs.StringVar(&o.manifest, "pod-manifest", "", "read the pod from this file: gantry's own form, or appc's")
 	yesNoVar(fs, &o.req.Users, "private-users", "a user namespace: root of the pod is nobody on the host")
-	notYetVar(fs, "no-overlay", "copy the image instead of overlaying it", "false")
+	yesNoVar(fs, &o.req.NoOverlay, "no-overlay", "copy the image for the pod instead of overlaying it")
 	notYetVar(fs, "mds-register", "metadata service, which gantry has not", "false")
 	fs.StringVar(&o.req.Stage1, "stage1-name", "", "flavour: default; chroot: no isolation but the root file system, for agents of the node")
 	fs.StringVar(&o.stage1Path, "stage1-path", "", "directory of gantry-stage1 and its companions")
@@ -136,10 +136,10 @@ func word(s string) (string, error) {
 	return s, nil
 }
 
-// parseHosts parses rkt's IP=NAME[,NAME].
+// parseHosts parses rkt's IP=NAME[,NAME]. The zero value stands for the word host.
 func parseHosts(s string) (pods.HostsEntry, error) {
-	if s == "host" {
-		return pods.HostsEntry{}, fmt.Errorf("host: %w", errNotYet)
+	if s == pods.HostsFileHost {
+		return pods.HostsEntry{}, nil
 	}
 	ip, names, ok := strings.Cut(s, "=")
 	if _, err := netip.ParseAddr(ip); !ok || err != nil {
@@ -188,6 +188,13 @@ func (o *podOptions) request(apps []*appOptions, in insecure) (*runtime.Request,
 	req.DNS.Servers = slices.DeleteFunc(req.DNS.Servers, func(s string) bool { return s == "" })
 	if req.DNS.Mode = o.dnsMode; o.dnsMode != "" && len(req.DNS.Servers) > 0 {
 		return nil, usagef("--dns=%s excludes other name servers", o.dnsMode)
+	}
+	isHost := func(e pods.HostsEntry) bool { return e.IP == "" }
+	if slices.ContainsFunc(req.Hosts, isHost) {
+		req.HostsFile, req.Hosts = pods.HostsFileHost, slices.DeleteFunc(req.Hosts, isHost)
+		if len(req.Hosts) > 0 {
+			return nil, usagef("--hosts-entry=host excludes other entries")
+		}
 	}
 	nameCredentials(req)
 	if o.inherit {
