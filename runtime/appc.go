@@ -7,6 +7,7 @@ import (
 
 	"github.com/gantryrun/gantry/image/aci"
 	"github.com/gantryrun/gantry/network/conf"
+	"github.com/gantryrun/gantry/pods"
 	"github.com/gantryrun/gantry/runtime/bundle"
 	"github.com/gantryrun/gantry/runtime/isolator"
 )
@@ -28,6 +29,9 @@ func (r *Runtime) adoptAppc(req *Request, images []*usedImage) error {
 		kept, err := aci.Kept(images[i].Config.Config.Labels)
 		if err == nil && kept != nil {
 			err = r.adoptApp(a, kept)
+		}
+		if what := confinement(a.App); err == nil && req.Stage1 == pods.Stage1Chroot && what != "" {
+			err = fmt.Errorf("%w: its isolators ask for what the flavour %s cannot do: %s", ErrRequest, req.Stage1, what)
 		}
 		if err != nil {
 			return fmt.Errorf("app %s: %w", a.Name, err)

@@ -63,7 +63,7 @@ func confinement(a bundle.App) string {
 		{r.IOWeight != 0, "--io-weight"},
 		{len(a.Caps.Retain) > 0, "--caps-retain"},
 		{len(a.Caps.Remove) > 0, "--caps-remove"},
-		{s.Profile != nil || len(s.Retain)+len(s.Remove) > 0, "--seccomp"},
+		{s.Profile != nil || len(s.Retain)+len(s.Remove)+len(s.Within) > 0, "--seccomp"},
 		{len(a.Sysctls) > 0, "--sysctl"},
 		{len(a.Devices) > 0, "--device (it has all)"},
 		{len(a.Unmask) > 0, "--unmask (nothing is masked)"},

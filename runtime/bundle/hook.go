@@ -22,7 +22,9 @@ func Hook(in Input, built *Result, exec []string) (*Result, error) {
 	spec, process, linux := *built.Spec, *built.Spec.Process, *built.Spec.Linux
 	process.Args, process.Env, process.Terminal = exec, environment(in), false
 	process.User = specs.User{}
-	process.Capabilities = caps
+	if process.Capabilities = caps; in.Pod.Chroot {
+		process.Capabilities, filter = nil, nil // as for the app: see openUp
+	}
 	spec.Process, spec.Linux = &process, &linux
 	return &Result{Spec: &spec, Seccomp: filter}, nil
 }
