@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -54,6 +55,8 @@ func runFetch(ctx context.Context, e *env, o fetchOptions, args []string) error 
 	if err != nil {
 		return err
 	}
+	// Windows of zstd are garbage 8 MB at a time. It is no bound: what a fetch really needs, it gets.
+	debug.SetMemoryLimit(52 << 20)
 	refs := make([]image.Ref, len(args))
 	for i, a := range args {
 		if refs[i], err = image.ParseRef(a); err != nil {
