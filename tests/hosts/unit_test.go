@@ -157,6 +157,29 @@ func TestMemoryMax(t *testing.T) {
 	m.must(t, "gantry", "rm", uuid)
 }
 
+// CPUQuota= of the unit holds for the pod's apps: each is throttled with it.
+func TestCPUQuota(t *testing.T) {
+	m := boot(t)
+	m.unit(t, "quota.service", contract+run+busybox+" --name=busy -- sh -c 'while [ ! -e /go ]; do sleep 0.05; done; while :; do :; done'\n")
+	m.start(t, "quota.service")
+	m.must(t, "systemctl", "set-property", "--runtime", "quota.service", "CPUQuota=2%")
+	unit := "/sys/fs/cgroup/cpu/system.slice/quota.service"
+	if s := m.sh(t, "cat "+unit+"/cpu.cfs_quota_us"); s != "2000" {
+		t.Errorf("the unit's quota is %s", s)
+	}
+	throttled := func() int {
+		n, err := strconv.Atoi(m.sh(t, "sed -n 's/^nr_throttled //p' "+unit+"/cpu.stat"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := throttled()
+	m.must(t, "gantry", "enter", m.uuid(t, "quota.service"), "touch", "/go")
+	await(t, "the app being throttled with its unit", func() bool { return throttled() > before+3 })
+	m.must(t, "systemctl", "set-property", "--runtime", "quota.service", "CPUQuota=")
+}
+
 // Whoever dies, the unit starts a new pod, and nothing of the old one stays.
 func TestRestart(t *testing.T) {
 	m := boot(t)
@@ -179,6 +202,21 @@ func TestRestart(t *testing.T) {
 		if left := m.sh(t, "find /sys/fs/cgroup /var/lib/gantry/pods -name '*"+uuid+"*'"); left != "" {
 			t.Errorf("after the death of the %s, left behind: %s", name, left)
 		}
+	}
+}
+
+// The app's exit code is the unit's: RestartPreventExitStatus= reads it.
+func TestRestartPrevent(t *testing.T) {
+	m := boot(t)
+	m.unit(t, "prevent.service", "[Unit]\nStartLimitIntervalSec=0\n"+contract+"Restart=always\nRestartSec=50ms\nRestartPreventExitStatus=3\n"+
+		strings.Replace(run, "run ", "run --volume=stop,kind=host,source=/mnt ", 1)+busybox+" --name=app --mount=volume=stop,target=/stop -- sh -c 'sleep 0.3; [ -e /stop/now ] && exit 3; exit 5'\n")
+	m.start(t, "prevent.service")
+	await(t, "two restarts after 5", func() bool { n, _ := strconv.Atoi(m.show(t, "prevent.service", "NRestarts")); return n >= 2 })
+	m.write(t, "/mnt/now", "")
+	t.Cleanup(func() { m.must(t, "rm", "/mnt/now") })
+	await(t, "the end after 3", func() bool { return m.show(t, "prevent.service", "ActiveState") == "failed" })
+	if s := m.show(t, "prevent.service", "ExecMainStatus"); s != "3" {
+		t.Errorf("exit status %s, want 3", s)
 	}
 }
 

@@ -37,7 +37,7 @@ SuccessExitStatus=143
 MemoryMax=200M
 RuntimeDirectory=gantry
 RuntimeDirectoryPreserve=yes
-ExecStart=/usr/bin/gantry run --net=none --uuid-file-save=%t/gantry/%N.uuid $BUSYBOX --name=small --memory=32Mi --pids=50 --cpu=500m -- sleep 1000 --- $BUSYBOX --name=other -- sleep 1000
+ExecStart=/usr/bin/gantry run --net=none --uuid-file-save=%t/gantry/%N.uuid $BUSYBOX --name=small --memory=32Mi --pids=50 --cpu=500m -- sleep 1000 --- $BUSYBOX --name=other -- sh -c 'while [ ! -e /go ]; do sleep 0.2; done; while :; do :; done'
 ExecStopPost=-/usr/bin/gantry rm --force --uuid-file=%t/gantry/%N.uuid
 UNIT
 systemctl daemon-reload
@@ -62,6 +62,15 @@ is "processor limit" "$(cat $U/gantry-$uuid/small/cpu.max)" "50000 100000"
 is "limit of the unit" "$(cat $U/memory.max)" 209715200
 has "systemctl status shows apps" "$(systemctl status --no-pager pod)" "sleep 1000"
 is "an app sees itself at the root" "$(gantry enter --app=small $uuid cat /proc/self/cgroup)" "0::/"
+# The unit's share of the processor holds for its apps.
+gantry enter --app=other $uuid touch /go
+systemctl set-property --runtime pod.service CPUQuota=2%
+is "processor limit of the unit" "$(cat $U/cpu.max)" "2000 100000"
+before=$(sed -n 's/^nr_throttled //p' $U/cpu.stat)
+for _ in 1 2 3 4 5 6 7 8 9 10; do after=$(sed -n 's/^nr_throttled //p' $U/cpu.stat); [ "$after" -gt "$before" ] && break; sleep 0.5; done
+after=$(sed -n 's/^nr_throttled //p' $U/cpu.stat)
+[ "$after" -gt "$before" ] && ok "an app is throttled by it" || not "an app is throttled by it" "$before times before, $after after"
+systemctl set-property --runtime pod.service CPUQuota=
 systemctl stop pod.service
 is "unit stops" "$(systemctl show --value -p Result pod)" success
 clean "unit leaves nothing"
@@ -114,6 +123,20 @@ is "its pod lies beside all units" "$(cat $CG/gantry/gantry-$uuid/app/memory.max
 systemctl stop plain
 gantry rm $uuid >/dev/null
 clean "which leaves nothing"
+
+# A network of plugins that need no packet filter, which this kernel lacks half of; and the unit's processes are all below it.
+modprobe veth
+mkdir -p /etc/gantry/net.d
+echo '{"cniVersion":"1.0.0","name":"plain","plugins":[{"type":"ptp","ipam":{"type":"host-local","subnet":"10.99.0.0/24","dataDir":"/run/leases"}}]}' >/etc/gantry/net.d/plain.conflist
+systemd-run --quiet --unit=networked -p Type=notify -p Delegate=yes -p SuccessExitStatus=143 gantry run --net=plain --uuid-file-save=/run/net.uuid $BUSYBOX --name=web -- httpd -f -p 80 -h /etc
+uuid=$(cat /run/net.uuid)
+address=$(gantry status $uuid | sed -n 's/.*ip4=\([0-9.]*\).*/\1/p')
+for _ in 1 2 3 4 5; do answer=$(busybox wget -q -O- http://$address/passwd 2>&1) && break; sleep 0.5; done
+has "a pod answers on its network" "$answer" root:
+systemctl stop networked
+gantry rm $uuid >/dev/null
+is "no interface is left" "$(ls /sys/class/net | grep veth)" ""
+clean "a network leaves nothing"
 
 # From a shell, a detached pod is a service with a cgroup of its own, whatever the shell has.
 systemd-run --quiet --wait --pipe --unit=shell gantry run --net=none --detach --property=MemoryMax=100M $BUSYBOX --name=app -- sleep 1000 >/run/detached
