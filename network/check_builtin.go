@@ -177,10 +177,10 @@ func (c *call) status(ctx context.Context, plugin string) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case plugin == conf.TypeLeases:
+	switch plugin {
+	case conf.TypeLeases:
 		_, err = lc.sets()
-	case plugin == conf.TypePTP:
+	case conf.TypePTP:
 		_, err = c.runIPAM(ctx, pc.IPAM.Type, nil)
 	}
 	return err
