@@ -112,8 +112,11 @@ func logStorm(ctx context.Context, l *lab) (string, error) {
 		return figure, err
 	}
 	var kB int
-	if _, err := fmt.Sscan(out, &kB); err != nil || kB > logBound {
-		return figure, fmt.Errorf("the pod's logs are %d kB on disk: %v", kB, err)
+	if _, err := fmt.Sscan(out, &kB); err != nil {
+		return figure, fmt.Errorf("read size of logs: %w", err)
+	}
+	if kB > logBound {
+		return figure, fmt.Errorf("the pod's logs are %d kB on disk", kB)
 	}
 	if !strings.Contains(out, fmt.Sprintf("storm %d of", l.lines-1)) {
 		return figure, fmt.Errorf("the last line is not in the log: %s", out)

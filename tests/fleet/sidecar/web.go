@@ -65,8 +65,11 @@ func web(ctx context.Context) error {
 // begin looks at what the pod was promised: its attributes, and its volumes, each of which does what it is for.
 func begin() (*State, error) {
 	attributes, err := base64.StdEncoding.DecodeString(os.Getenv("TEMPLATER_OVERRIDE_BASE64"))
-	if err != nil || !json.Valid(attributes) {
-		return nil, fmt.Errorf("attributes did not arrive: %d bytes: %v", len(attributes), err)
+	if err != nil {
+		return nil, fmt.Errorf("decode attributes: %w", err)
+	}
+	if !json.Valid(attributes) {
+		return nil, fmt.Errorf("attributes did not arrive: %d bytes that are no JSON", len(attributes))
 	}
 	sum := sha256.Sum256(attributes)
 	s := &State{Instance: instance(), Release: os.Getenv("RELEASE"), Attributes: hex.EncodeToString(sum[:]), Bytes: len(attributes)}
@@ -83,7 +86,7 @@ func begin() (*State, error) {
 		return nil, err
 	}
 	if err := os.WriteFile("/conf/x", nil, 0o644); !errors.Is(err, syscall.EROFS) {
-		return nil, fmt.Errorf("the configuration can be written to: %v", err)
+		return nil, errors.Join(errors.New("the configuration is not read-only"), err)
 	}
 	return s, nil
 }
