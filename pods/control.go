@@ -17,6 +17,14 @@ const (
 	// ControlRestart stops an app as a stop of the pod would, and starts it again, whatever its policy. The reply comes when its
 	// program has been executed.
 	ControlRestart = "restart"
+	// ControlStop stops an app as a stop of the pod would, and leaves it stopped, whatever its policy; the pod goes on. The reply comes when
+	// it has ended. ControlStart starts one that is not running; the reply comes when its program has been executed.
+	ControlStop  = "stop"
+	ControlStart = "start"
+	// ControlAdd takes an app whose app.json has just been written, and does not start it. ControlRemove forgets one that does not run, and takes
+	// its directory out of the pod's.
+	ControlAdd    = "add"
+	ControlRemove = "remove"
 	// ControlStreams asks what can be attached to: ControlReply.Streams.
 	ControlStreams = "streams"
 	// ControlAttach gets a descriptor for each of ControlReply.Streams, in that order, with the reply. The connection stays: its end detaches.

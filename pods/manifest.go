@@ -60,6 +60,7 @@ type Manifest struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Register    bool              `json:"register,omitempty"` // tell systemd-machined of the pod
 	Remove      bool              `json:"remove,omitempty"`   // the supervisor removes the pod when it is over
+	Sandbox     bool              `json:"sandbox,omitempty"`  // it stays until it is stopped, whatever its apps do, and may have none
 	Run         bool              `json:"run,omitempty"`      // who wrote this starts the pod at once, and nobody later
 	Starter     *Process          `json:"starter,omitempty"`  // who wrote this hands the pod to a unit; once it is dead, nobody waits for that
 }
@@ -159,6 +160,8 @@ type App struct {
 	Restart     string            `json:"restart,omitempty"`  // see ParseRestart
 	Ready       string            `json:"ready,omitempty"`    // see ParseReady
 	Watchdog    bool              `json:"watchdog,omitempty"` // the unit's WatchdogSec= is about it too
+	Added       bool              `json:"added,omitempty"`    // to a running pod: it is started when somebody asks for it
+	Volumes     []Volume          `json:"volumes,omitempty"`  // that came with it, of an added one
 	Essential   bool              `json:"essential"`
 	After       []string          `json:"after,omitempty"`
 	Sockets     []Socket          `json:"sockets,omitempty"`

@@ -141,6 +141,9 @@ func (p *Pod) Apps() ([]*App, error) {
 	}
 	var apps []*App
 	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue // being deleted
+		}
 		a := &App{}
 		err := p.read(filepath.Join(appsDir, e.Name(), AppFile), a)
 		if errors.Is(err, fs.ErrNotExist) {

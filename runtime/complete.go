@@ -17,7 +17,7 @@ import (
 
 // complete fills in what a request may leave out, and refuses what cannot be.
 func (req *Request) complete() error {
-	if len(req.Apps) == 0 {
+	if len(req.Apps) == 0 && !req.Sandbox {
 		return errors.New("no image: gantry run IMAGE [-- ARG...]")
 	}
 	if req.UUID == "" {

@@ -23,6 +23,7 @@ func (req *Request) checkFlavour() error {
 		what  string
 	}{
 		{len(req.Apps) > 1, "several apps"},
+		{req.Sandbox, "app sandbox"},
 		{req.Net.Mode != conf.HostNet && !req.NetUnasked, "--net (it has the host's)"},
 		{len(req.Ports) > 0, "--port"},
 		{req.Hostname != "", "--hostname"},

@@ -194,6 +194,12 @@ func (r *Runtime) writeApp(draft *pods.Draft, req *Request, pod bundle.Pod, orde
 	if err := makeVolumes(draft, built.Volumes, root); err != nil {
 		return nil, err
 	}
+	if a.added {
+		manifest.Added, manifest.Order, manifest.Volumes = true, a.order, a.volumes
+		for _, v := range built.Volumes {
+			manifest.Volumes = append(manifest.Volumes, volumeManifest(v, a.Name))
+		}
+	}
 	return built.Volumes, draft.AddApp(manifest)
 }
 
@@ -225,7 +231,7 @@ func (req *Request) manifest() *pods.Manifest {
 	m := &pods.Manifest{
 		Name: req.Name, Hostname: req.Hostname, Created: time.Now(), Stage1: req.Stage1,
 		Net: pods.NetCNI, DNS: req.DNS, Hosts: req.Hosts, HostsFile: req.HostsFile, IPC: "private", PID: "pod",
-		Labels: req.Labels, Annotations: req.Annotations, Remove: req.Remove, Register: req.Register, Run: req.Run,
+		Labels: req.Labels, Annotations: req.Annotations, Remove: req.Remove, Sandbox: req.Sandbox, Register: req.Register, Run: req.Run,
 	}
 	switch req.Net.Mode {
 	case conf.None:

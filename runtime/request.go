@@ -44,6 +44,7 @@ type Request struct {
 	Pull        PullPolicy
 	Remove      bool // when it is over
 	Register    bool // with systemd-machined
+	Sandbox     bool // it stays whatever its apps do, and may have none
 	Apps        []AppRequest
 	// Run: the caller starts the pod at once. If it is killed before that, nobody else will, and gc takes the pod.
 	Run bool
@@ -76,6 +77,11 @@ type AppRequest struct {
 	Override *aci.App
 
 	appc *aci.App // what is known of the app from appc; nil: nothing
+
+	// Of one that is added to a running pod: its place, and the volumes that come with it.
+	added   bool
+	order   int
+	volumes []pods.Volume
 }
 
 // Hooks are programs that run as root in an app's root file system: before its own is executed, and after it has ended.

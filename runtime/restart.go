@@ -74,7 +74,11 @@ func (r *Runtime) copyInto(ctx context.Context, draft *pods.Draft, old *pods.Pod
 			return nil, nil, fmt.Errorf("app %s: %w", a.Name, err)
 		}
 	}
-	for _, v := range m.Volumes {
+	volumes := m.Volumes
+	for _, a := range apps {
+		volumes = append(volumes, a.Volumes...)
+	}
+	for _, v := range volumes {
 		again := bundle.Volume{Name: v.Name, Kind: v.Kind, Mode: v.Mode, UID: v.UID, GID: v.GID, From: v.From, Propagation: v.Propagation}
 		if err := makeVolumes(draft, []bundle.Volume{again}, roots[v.App]); err != nil {
 			return nil, nil, err
@@ -101,7 +105,7 @@ func (r *Runtime) copyApp(ctx context.Context, draft *pods.Draft, old *pods.Pod,
 	if err != nil {
 		return imageRoot{}, err
 	}
-	a.Rootfs.Lower = used.lower
+	a.Rootfs.Lower, a.Added = used.lower, false // the new pod starts all of them
 	if a.Rootfs.Copied {
 		if err := r.copyRoot(ctx, draft, a.Name, used); err != nil {
 			return imageRoot{}, err

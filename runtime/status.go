@@ -26,7 +26,7 @@ type Status struct {
 // AppStatus is how an app is doing, or did.
 type AppStatus struct {
 	*pods.App
-	State string       `json:"state"`         // AppStarting, AppRunning, AppRestarting, AppExited, or "" of one that never ran
+	State string       `json:"state"`         // AppStarting, AppRunning, AppRestarting, AppExited, AppCreated, or "" of one that never ran
 	PID   int          `json:"pid,omitempty"` // of its first process, while it runs
 	Runs  int          `json:"runs"`          // finished ones
 	Last  *pods.AppRun `json:"last,omitempty"`
@@ -42,6 +42,7 @@ const (
 	AppRunning    = "running"
 	AppRestarting = "restarting" // it has ended, and is to be started again
 	AppExited     = "exited"
+	AppCreated    = "created" // it was added to the running pod, and not started yet
 )
 
 // Restarts is how often the app was started again.
@@ -93,13 +94,13 @@ func ReadStatus(store *pods.Store, pod *pods.Pod) (*Status, error) {
 		return nil, err
 	}
 	for i := range s.Status {
-		s.Status[i].look(s.State.Live(), s.runDir)
+		s.Status[i].look(s.State.Live(), s.runDir, s.Ready)
 	}
 	return s, nil
 }
 
 // look works out how the app is doing. While it runs it has no file of its own in the pod directory: its process tells.
-func (a *AppStatus) look(live bool, runDir string) {
+func (a *AppStatus) look(live bool, runDir string, ready bool) {
 	if live && runDir != "" {
 		if p, err := appProcess(runDir, a.Name); err == nil {
 			a.State, a.PID = AppRunning, p.pid
@@ -108,6 +109,8 @@ func (a *AppStatus) look(live bool, runDir string) {
 		}
 	}
 	switch {
+	case live && a.Last == nil && a.Added && ready:
+		a.State = AppCreated
 	case live && a.Last == nil:
 		a.State = AppStarting
 	case live && a.Last.Again != nil:

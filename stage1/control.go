@@ -144,10 +144,18 @@ func checkPeer(c *net.UnixConn) error {
 func (s *supervisor) obey(o order) {
 	a := s.find(func(a *app) bool { return a.Name == o.App })
 	switch {
+	case o.Verb == pods.ControlAdd:
+		o.done(s.addApp(o.App, a != nil))
 	case a == nil:
 		o.done(fmt.Errorf("the pod has no app %q", o.App))
 	case o.Verb == pods.ControlRestart:
 		s.obeyRestart(a, o.done)
+	case o.Verb == pods.ControlStart:
+		s.obeyStart(a, o.done)
+	case o.Verb == pods.ControlStop:
+		s.obeyStop(a, o.done)
+	case o.Verb == pods.ControlRemove:
+		o.done(s.removeApp(a))
 	case o.Verb == pods.ControlStreams:
 		o.session.names = a.attachable()
 		o.done(nil)
@@ -169,6 +177,7 @@ func (s *supervisor) obeyRestart(a *app, done func(error)) {
 	case a.terminal != nil && a.terminal.joined:
 		done(fmt.Errorf("app %s has the caller's terminal, and cannot be started again", a.Name))
 	default:
+		a.held = false
 		a.waiting = append(a.waiting, done)
 		s.restart(a)
 	}

@@ -174,7 +174,7 @@ func (s *supervisor) exited(a *app, status unix.WaitStatus) {
 func (s *supervisor) over(a *app, run *pods.AppRun) {
 	a.pid, a.starting, a.killed, a.deadline = 0, false, false, time.Time{}
 	run.Started, run.Finished = a.started, time.Now()
-	if again := !s.ending && a.again(run); !again {
+	if again := !s.ending && !a.held && a.again(run); !again {
 		a.done = true
 	}
 	if err := s.pod.WriteAppRun(a.Name, a.runs, run); err != nil {
@@ -185,7 +185,8 @@ func (s *supervisor) over(a *app, run *pods.AppRun) {
 		a.streams.out.end()
 		a.streams.err.end()
 	}
-	if a.done && run.Code != 0 && a.Essential {
+	a.tellStopped()
+	if a.done && run.Code != 0 && a.Essential && !a.held && !s.manifest.Sandbox {
 		s.fail(run.Code, whyOver(a, run))
 		s.end()
 	}
@@ -218,7 +219,8 @@ func (s *supervisor) settle() {
 	if !s.ending {
 		s.startNext()
 	}
-	if !s.ending && !s.launching && s.ready && s.find(func(a *app) bool { return a.Essential && !a.done }) == nil {
+	stays := s.manifest.Sandbox || s.find(func(a *app) bool { return a.Essential && (!a.done || a.held) }) != nil
+	if !s.ending && !s.launching && s.ready && !stays {
 		s.ending = true
 	}
 	if s.ending {

@@ -38,6 +38,7 @@ type logFile struct {
 	lines  uint64 // in the file
 	before [2]uint64
 	drops  dropped
+	gone   bool // nothing is written any more
 }
 
 func newLogFile(pod *pods.Pod, app string) *logFile { return &logFile{pod: pod, app: app} }
@@ -81,6 +82,10 @@ func (l *logFile) add(stream string, line []byte, partial bool) {
 // write writes what was collected. What the disk does not take is lost, and the next batch is tried again.
 func (l *logFile) write() {
 	if len(l.buf) == 0 {
+		return
+	}
+	if l.gone {
+		l.buf, l.count = l.buf[:0], 0
 		return
 	}
 	if l.file == nil || l.size+int64(len(l.buf)) >= maxLog {
@@ -157,4 +162,14 @@ func (l *logFile) close() error {
 		return l.drops.err
 	}
 	return errors.Join(l.drops.err, l.file.Close())
+}
+
+// forget closes the log of an app that was removed: what still comes is nobody's.
+func (l *logFile) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gone = true
+	if l.file != nil {
+		_ = l.file.Close()
+	}
 }

@@ -23,6 +23,7 @@ type restarter struct {
 	at       time.Time     // of the next start; zero: none is due
 	asked    bool          // somebody wants it stopped and started again, whatever the policy
 	waiting  []func(error) // who wants to know when it is
+	stopping []func(error) // who wants to know when it has stopped
 }
 
 // again decides whether the app is started again after run, and notes when, in run too.
@@ -63,6 +64,14 @@ func (r *restarter) tell(err error) {
 		done(err)
 	}
 	r.waiting = nil
+}
+
+// tellStopped answers all who wait for the app's end.
+func (r *restarter) tellStopped() {
+	for _, done := range r.stopping {
+		done(nil)
+	}
+	r.stopping = nil
 }
 
 // dueAgain are the apps that wait for being started again and have waited long enough.

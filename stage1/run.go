@@ -80,6 +80,7 @@ type app struct {
 	up       bool // and is ready: what comes after it may follow
 	asking   bool // whether it is ready
 	done     bool // and is not started again
+	held     bool // somebody stopped it: so it stays, and its pod too
 	runs     int  // that are over
 	restarter
 	hooks
@@ -150,15 +151,11 @@ func (s *supervisor) open() (err error) {
 	for _, level := range ordered {
 		var running []*app
 		for _, a := range level {
-			policy, err := pods.ParseRestart(a.Restart)
+			one, err := newApp(a)
 			if err != nil {
-				return fmt.Errorf("app %s: %w", a.Name, err)
+				return err
 			}
-			ready, err := pods.ParseReady(a.Ready)
-			if err != nil {
-				return fmt.Errorf("app %s: %w", a.Name, err)
-			}
-			running = append(running, &app{App: a, restarter: restarter{policy: policy}, readiness: ready})
+			running = append(running, one)
 		}
 		s.levels = append(s.levels, running)
 	}
@@ -168,6 +165,18 @@ func (s *supervisor) open() (err error) {
 	s.runDir = filepath.Join(runRoot, uuid)
 	s.cgroup, err = findCgroup(uuid)
 	return err
+}
+
+func newApp(a *pods.App) (*app, error) {
+	policy, err := pods.ParseRestart(a.Restart)
+	if err != nil {
+		return nil, fmt.Errorf("app %s: %w", a.Name, err)
+	}
+	ready, err := pods.ParseReady(a.Ready)
+	if err != nil {
+		return nil, fmt.Errorf("app %s: %w", a.Name, err)
+	}
+	return &app{App: a, restarter: restarter{policy: policy}, readiness: ready}, nil
 }
 
 func (s *supervisor) apps(yield func(*app) bool) {
@@ -270,6 +279,9 @@ func (s *supervisor) openStreams() error {
 			return err
 		}
 		s.openSockets(a)
+	}
+	if len(s.levels) == 0 {
+		return nil
 	}
 	var err error
 	s.launcher, err = startLauncher(s.opts.Programs.Launch, s.streams.files, s.cgroup.fd())

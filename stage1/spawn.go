@@ -11,6 +11,10 @@ import (
 func spawn(program string, argv []string, files []*os.File, sys *syscall.SysProcAttr) (pid int, err error) {
 	attr := &syscall.ProcAttr{Dir: "/", Env: []string{}, Sys: sys}
 	for _, f := range files {
+		if f == nil {
+			attr.Files = append(attr.Files, ^uintptr(0)) // a descriptor that stays closed
+			continue
+		}
 		attr.Files = append(attr.Files, f.Fd())
 	}
 	defer runtime.KeepAlive(files)

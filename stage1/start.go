@@ -149,7 +149,11 @@ func (s *supervisor) appRuns(a *app, terminal *os.File) {
 // notStartedApp takes that an app could not be started. The first time that fails the pod, whatever the app's policy is: nothing
 // would get better by itself, and whoever started the pod wants to know. Later it is a run that failed like others.
 func (s *supervisor) notStartedApp(a *app, msg answer) {
-	if !a.ran {
+	switch {
+	case a.ran:
+	case a.Added || s.manifest.Sandbox:
+		a.held = true // the pod is none the worse
+	default:
 		a.policy = pods.RestartPolicy{}
 		s.notStarted = fmt.Errorf("start app %s: %s", a.Name, msg.Error)
 		s.fail(msg.Code, s.notStarted.Error())

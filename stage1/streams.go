@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +31,7 @@ type appStreams struct {
 	in                    *os.File     // where to write what the app is to read; nil: it does not read a pipe of ours
 	out, err              *tap         // nil: its output does not come here
 	terminal              []lineWriter // where the output of its terminal goes, when it has been started; nil: to the caller
+	log                   *logFile     // nil: none of it is logged
 }
 
 // open decides where app's streams lead. A single app in the foreground has the caller's own or, where it may not hold those, pipes
@@ -38,19 +40,23 @@ type appStreams struct {
 // where that is the caller.
 func (s *streams) open(pod *pods.Pod, m *pods.Manifest, app *pods.App, foreground, single bool) (appStreams, error) {
 	o := opener{streams: s, pod: pod, manifest: m, app: app, foreground: foreground, single: single}
-	if app.Stdin == pods.StreamTTY {
+	a, err := o.open()
+	a.log = o.log
+	return a, err
+}
+
+func (o *opener) open() (a appStreams, err error) {
+	if o.app.Stdin == pods.StreamTTY {
 		return o.terminal()
 	}
-	var a appStreams
-	var err error
 	if a.stdin, a.in, err = o.stdin(); err != nil {
-		return a, fmt.Errorf("open stdin of app %s: %w", app.Name, err)
+		return a, fmt.Errorf("open stdin of app %s: %w", o.app.Name, err)
 	}
-	if a.stdout, a.out, err = o.output("stdout", app.Stdout, os.Stdout); err != nil {
-		return a, fmt.Errorf("open stdout of app %s: %w", app.Name, err)
+	if a.stdout, a.out, err = o.output("stdout", o.app.Stdout, os.Stdout); err != nil {
+		return a, fmt.Errorf("open stdout of app %s: %w", o.app.Name, err)
 	}
-	if a.stderr, a.err, err = o.output("stderr", app.Stderr, os.Stderr); err != nil {
-		return a, fmt.Errorf("open stderr of app %s: %w", app.Name, err)
+	if a.stderr, a.err, err = o.output("stderr", o.app.Stderr, os.Stderr); err != nil {
+		return a, fmt.Errorf("open stderr of app %s: %w", o.app.Name, err)
 	}
 	return a, nil
 }
@@ -154,12 +160,16 @@ func (s *streams) inherit(f *os.File, pod *pods.Pod, app *pods.App, through func
 }
 
 func (s *streams) add(f *os.File) int {
+	if i := slices.Index(s.files, nil); i >= 0 { // of an app that was removed
+		s.files[i] = f
+		return firstStream + i
+	}
 	s.files = append(s.files, f)
 	return firstStream + len(s.files) - 1
 }
 
 // pipe makes the pipe of one stream and the goroutine that copies it, until its last writer is gone.
-func (s *streams) pipe(sinks []lineWriter) (int, *tap, error) {
+func (o *opener) pipe(sinks []lineWriter) (int, *tap, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return -1, nil, err
@@ -168,12 +178,12 @@ func (s *streams) pipe(sinks []lineWriter) (int, *tap, error) {
 	if err != nil {
 		return -1, nil, errors.Join(err, r.Close(), w.Close())
 	}
-	s.close = append(s.close, w)
-	s.copiers.Go(func() {
+	o.close = append(o.close, w)
+	o.copiers.Go(func() {
 		copyLines(t, sinks)
 		t.close()
 	})
-	return s.add(w), t, nil
+	return o.add(w), t, nil
 }
 
 // caller is where lines for the caller's stream f go.
@@ -195,6 +205,29 @@ func callerPrefix(app string, single bool) string {
 		return ""
 	}
 	return app + ": "
+}
+
+// drop closes what only the app has had, which does not run and will not. Its log takes no more.
+func (s *streams) drop(a *app) {
+	own := []*os.File{a.streams.in}
+	for _, n := range []int{a.streams.stdin, a.streams.stdout, a.streams.stderr} {
+		if n < firstStream {
+			continue
+		}
+		f := s.files[n-firstStream]
+		if f != nil && slices.Contains(s.close, f) { // else others have it too
+			own = append(own, f)
+			s.files[n-firstStream] = nil
+		}
+	}
+	s.close = slices.DeleteFunc(s.close, func(f *os.File) bool { return slices.Contains(own, f) })
+	for _, f := range own {
+		_ = f.Close() // nil too
+	}
+	if log := a.streams.log; log != nil {
+		s.logs = slices.DeleteFunc(s.logs, func(l *logFile) bool { return l == log })
+		log.forget()
+	}
 }
 
 // release closes the supervisor's copies of the apps' ends. Until then an app can be started again.

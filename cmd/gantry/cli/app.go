@@ -10,16 +10,18 @@ import (
 	"github.com/gantryrun/gantry/runtime"
 )
 
-// newAppCommand groups what is about one app of a pod. (rkt changed running pods here: add, start, stop, rm, sandbox.)
+// newAppCommand groups what is about one app of a pod, as rkt had it.
 func newAppCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "app COMMAND", Short: "Look at the apps of a pod", Args: usageArgs(cobra.NoArgs), DisableFlagsInUseLine: true,
+		Use: "app COMMAND", Short: "Look at the apps of a pod, and change them while it runs", Args: usageArgs(cobra.NoArgs), DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newAppListCommand(e), newAppStatusCommand(e))
-	for _, name := range []string{"add", "start", "stop", "rm", "exec", "sandbox"} {
-		cmd.AddCommand(newNotYetCommand(name))
-	}
+	exec := newEnterCommand(e)
+	exec.Use, exec.Aliases = "exec [flags] POD [CMD [ARG...]]", nil
+	cmd.AddCommand(exec, newAppSandboxCommand(e), newAppAddCommand(e),
+		newAppChangeCommand(e, "start", "Start an app that does not run", startApp), newAppChangeCommand(e, "stop", "Stop an app, and leave its pod running", stopApp),
+		newAppChangeCommand(e, "rm", "Remove an app that does not run from its pod, with its files and logs", removeApp))
 	return cmd
 }
 

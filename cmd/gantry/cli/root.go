@@ -119,11 +119,3 @@ func newRoot(e *env) *cobra.Command {
 	}
 	return root
 }
-
-// newNotYetCommand is a verb whose name is settled and that does not exist. It says so whatever follows it.
-func newNotYetCommand(name string) *cobra.Command {
-	return &cobra.Command{
-		Use: name, Short: "(not supported yet)", Hidden: true, DisableFlagParsing: true,
-		RunE: func(*cobra.Command, []string) error { return errNotYet },
-	}
-}

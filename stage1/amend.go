@@ -1,0 +1,144 @@
+package stage1
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
+)
+
+// addApp takes an app that somebody has written into the running pod, and makes all that it needs but processes.
+func (s *supervisor) addApp(name string, known bool) error {
+	switch {
+	case s.ending:
+		return errors.New("the pod is being stopped")
+	case known:
+		return fmt.Errorf("the pod has an app %q already", name)
+	case !s.ready:
+		return errors.New("the pod is still being started: wait until it is ready")
+	}
+	apps, err := s.pod.Apps()
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(apps, func(a *pods.App) bool { return a.Name == name })
+	if i < 0 || !apps[i].Added {
+		return fmt.Errorf("there is no app %q to add", name)
+	}
+	a, err := newApp(apps[i])
+	if err != nil {
+		return err
+	}
+	if err := s.makeApp(a); err != nil {
+		return errors.Join(err, s.unmakeApp(a))
+	}
+	level := 0
+	for n, apps := range s.levels {
+		if slices.ContainsFunc(apps, func(b *app) bool { return slices.Contains(a.After, b.Name) }) {
+			level = n + 1
+		}
+	}
+	if level == len(s.levels) {
+		s.levels, s.level = append(s.levels, nil), level+1
+	}
+	s.levels[level] = append(s.levels[level], a)
+	a.done = true // until somebody starts it
+	return nil
+}
+
+func (s *supervisor) makeApp(a *app) (err error) {
+	if err := s.mountRootfs(a.App); err != nil {
+		return fmt.Errorf("mount root file system of app %s: %w", a.Name, err)
+	}
+	if a.files, err = etcFiles(s.manifest, s.net, s.netDNS, s.runDir, s.rootfs(a.App)); err != nil {
+		return err
+	}
+	if err := s.openNotify(a); err != nil {
+		return err
+	}
+	a.streams, err = s.streams.open(s.pod, s.manifest, a.App, !s.opts.Detached, false)
+	return err
+}
+
+// unmakeApp takes back what makeApp and the launcher made, so that an app of the same name can be added.
+func (s *supervisor) unmakeApp(a *app) error {
+	var errs []error
+	if err := unix.Unmount(s.rootfs(a.App), unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		errs = append(errs, fmt.Errorf("unmount root file system of app %s: %w", a.Name, err)) // EINVAL: it was not mounted
+	}
+	s.streams.drop(a)
+	for _, dir := range s.cgroup.dirs {
+		errs = append(errs, removeCgroup(filepath.Join(dir, a.Name)))
+	}
+	errs = append(errs, os.RemoveAll(filepath.Join(s.runDir, "lc", s.pod.UUID+"."+a.Name)))
+	if err := os.Remove(filepath.Join(s.runDir, "notify-"+a.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// removeApp forgets an app that does not run.
+func (s *supervisor) removeApp(a *app) error {
+	switch {
+	case a.pid != 0 || a.starting || a.hook != "" || !a.at.IsZero() || !a.done:
+		return fmt.Errorf("app %s runs, or is about to: stop it first", a.Name)
+	case s.ending:
+		return errors.New("the pod is being stopped")
+	}
+	if after := s.find(func(b *app) bool { return slices.Contains(b.After, a.Name) }); after != nil {
+		return fmt.Errorf("app %s comes after it: remove that first", after.Name)
+	}
+	if err := s.unmakeApp(a); err != nil {
+		return err
+	}
+	for i := range s.levels {
+		s.levels[i] = slices.DeleteFunc(s.levels[i], func(b *app) bool { return b == a })
+	}
+	err := s.pod.DropApp(a.Name)
+	s.settle()
+	return err
+}
+
+// obeyStart starts an app that does not run, and replies when it does.
+func (s *supervisor) obeyStart(a *app, done func(error)) {
+	switch {
+	case s.ending:
+		done(errors.New("the pod is being stopped"))
+	case a.pid != 0 && a.hook == "":
+		done(nil) // it runs
+	case a.terminal != nil && a.terminal.joined:
+		done(fmt.Errorf("app %s has the caller's terminal, and cannot be started again", a.Name))
+	default:
+		a.waiting = append(a.waiting, done)
+		if !a.starting && a.hook == "" {
+			a.held, a.done, a.at = false, false, time.Now()
+		}
+		s.settle()
+	}
+}
+
+// obeyStop stops an app that runs, and replies when it has ended. It stays stopped, and keeps its pod.
+func (s *supervisor) obeyStop(a *app, done func(error)) {
+	switch {
+	case s.ending:
+		done(errors.New("the pod is being stopped"))
+	case a.starting || a.hook != "":
+		done(fmt.Errorf("app %s is being started, or cleaned up after: try again", a.Name))
+	case a.pid != 0:
+		a.held, a.asked = true, false
+		a.stopping = append(a.stopping, done)
+		s.askToStop(a)
+		s.settle()
+	default:
+		a.held, a.done, a.at = true, true, time.Time{}
+		done(nil)
+		s.settle()
+	}
+}
