@@ -44,6 +44,10 @@ func (s *supervisor) stopLevel(level []*app) bool {
 			continue
 		}
 		running = true
+		if s.killing { // its SIGKILL may not have come yet: a stop signal now would decide how it ends
+			s.signalApp(a, unix.SIGKILL)
+			continue
+		}
 		s.askToStop(a)
 	}
 	return running
