@@ -18,7 +18,7 @@ const idle = 5 * time.Second // how long wake-ups are counted
 // memory starts many pods of one app each and adds up what stays resident beside the apps, per pod, and how often it wakes up.
 func (b *bench) memory(ctx context.Context) ([]row, error) {
 	size := row{
-		name: fmt.Sprintf("resident PSS per running pod beside its app, %d pods", b.pods), unit: "kB", limits: []limit{atMost(1200)}, rounds: 1,
+		name: fmt.Sprintf("resident PSS per running pod beside its app, %d pods", burstSize), unit: "kB", limits: []limit{atMost(1200)}, rounds: 1,
 	}
 	wakes := row{name: fmt.Sprintf("wake-ups per second of an idle pod, beside its app, %.0f s", idle.Seconds()), unit: "1/s", limits: []limit{atMost(0)}, rounds: 1}
 	measure := func(who string, programs ...string) error {
@@ -26,8 +26,8 @@ func (b *bench) memory(ctx context.Context) ([]row, error) {
 		if err != nil {
 			return err
 		}
-		size.lines = append(size.lines, line{who, float64(kB) / float64(b.pods)})
-		wakes.lines = append(wakes.lines, line{who, float64(n) / float64(b.pods) / idle.Seconds()})
+		size.lines = append(size.lines, line{who, float64(kB) / burstSize})
+		wakes.lines = append(wakes.lines, line{who, float64(n) / burstSize / idle.Seconds()})
 		return nil
 	}
 	g := b.gantryBurst("none")
@@ -41,7 +41,7 @@ func (b *bench) memory(ctx context.Context) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	size.lines = append(size.lines, line{"of it gantry-init", float64(reaper) / float64(b.pods)})
+	size.lines = append(size.lines, line{"of it gantry-init", float64(reaper) / burstSize})
 	p := b.podmanBurst("none")
 	if err := errors.Join(g.after(ctx), p.run(ctx)); err != nil {
 		return nil, err
