@@ -82,7 +82,8 @@ static long become_root(void)
 
 /*
  * In the host's PID namespace no process dies with the reaper: there it becomes a program that kills them, with the pod's directory and lock
- * as the descriptors that stage1's programs expect. Until then nobody is told by the lock that the pod is over.
+ * as the descriptors that stage1's programs expect. Until then nobody is told by the lock that the pod is over. Signals stay blocked: systemd
+ * sends SIGTERM to what it finds in the unit of a supervisor that died.
  */
 struct avenger {
 	long program, dir, lock; /* -1: none */
@@ -92,11 +93,9 @@ struct avenger {
 __attribute__((noreturn)) static void avenge(const struct avenger *a)
 {
 	char *none[] = {NULL};
-	u64 nothing = 0;
 
 	SYS3(__NR_dup3, a->dir, 3, 0);
 	SYS3(__NR_dup3, a->lock, 4, 0);
-	SYS4(__NR_rt_sigprocmask, SIG_SETMASK, &nothing, NULL, sizeof(nothing));
 	SYS5(__NR_execveat, a->program, "", a->argv, none, AT_EMPTY_PATH);
 	quit(254);
 }
