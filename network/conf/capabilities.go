@@ -82,12 +82,7 @@ func isHostName(s string) bool {
 	if s == "" || len(s) > 253 || strings.Trim(s, "-.") != s {
 		return false
 	}
-	for _, c := range []byte(s) {
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.') {
-			return false
-		}
-	}
-	return true
+	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.") == ""
 }
 
 // parseRate reads bits per second with a decimal unit.
