@@ -47,16 +47,16 @@ func TestNoWatchdog(t *testing.T) {
 			}
 			return n
 		}
-		time.Sleep(time.Second)
+		time.Sleep(500 * time.Millisecond)
 		before := count()
-		time.Sleep(3 * time.Second)
+		time.Sleep(2 * time.Second)
 		return count() - before
 	}
 	without, with := wakeups("idle.service", ""), wakeups("beating.service", "WatchdogSec=1\n")
 	m.must(t, "systemctl", "stop", "idle.service", "beating.service")
-	t.Logf("voluntary switches in three seconds: %d without, %d with WatchdogSec=1", without, with)
-	if without > 2 || with < 6 {
-		t.Errorf("voluntary switches in three seconds: %d without, want 2 at most; %d with WatchdogSec=1, want 6 or more", without, with)
+	t.Logf("voluntary switches in two seconds: %d without, %d with WatchdogSec=1", without, with)
+	if without > 2 || with < 4 {
+		t.Errorf("voluntary switches in two seconds: %d without, want 2 at most; %d with WatchdogSec=1, want 4 or more", without, with)
 	}
 }
 
@@ -85,8 +85,8 @@ func TestWatchdogOfApp(t *testing.T) {
 func TestNotifyOfApps(t *testing.T) {
 	m := boot(t)
 	m.withTools(t)
-	m.unit(t, "saying.service", contract+"TimeoutStartSec=3\nFileDescriptorStoreMax=10\n"+run+busybox+" --name=other -- sleep 1000 --- "+tools+" --name=web --ready=notify -- tool notify "+
-		`"MAINPID=1\nSTATUS=warming \033[31mup\nEXTEND_TIMEOUT_USEC=15000000" "sleep 5000" "FDSTORE=1\nBUSERROR=x\nSTOPPING=1\nERRNO=5" "STATUS=one" "STATUS=two" READY=1 "sleep 300" "STATUS=serving" WATCHDOG=trigger`+"\n")
+	m.unit(t, "saying.service", contract+"TimeoutStartSec=2\nFileDescriptorStoreMax=10\n"+run+busybox+" --name=other -- sleep 1000 --- "+tools+" --name=web --ready=notify -- tool notify "+
+		`"MAINPID=1\nSTATUS=warming \033[31mup\nEXTEND_TIMEOUT_USEC=15000000" "sleep 3500" "FDSTORE=1\nBUSERROR=x\nSTOPPING=1\nERRNO=5" "STATUS=one" "STATUS=two" READY=1 "sleep 300" "STATUS=serving" WATCHDOG=trigger`+"\n")
 	m.must(t, "systemctl", "start", "--no-block", "saying.service")
 	await(t, "the app's status", func() bool { return m.show(t, "saying.service", "StatusText") == "web: warming [31mup" })
 	if s := m.show(t, "saying.service", "ActiveState"); s != "activating" {
