@@ -53,6 +53,26 @@ func (s *supervisor) addApp(name string, known bool) error {
 	return nil
 }
 
+// adopt obeys an order about an app that was written, and of which we were not told, because who added it was killed in between.
+func (s *supervisor) adopt(o order) {
+	apps, err := s.pod.Apps()
+	i := slices.IndexFunc(apps, func(a *pods.App) bool { return a.Name == o.App && a.Added })
+	switch {
+	case err != nil:
+		o.done(err)
+	case i < 0:
+		o.done(fmt.Errorf("the pod has no app %q", o.App))
+	case o.Verb == pods.ControlRemove:
+		o.done(s.pod.DropApp(o.App))
+	default:
+		if err := s.addApp(o.App, false); err != nil {
+			o.done(fmt.Errorf("%w: it was not added to its end: remove it (gantry app rm), and add it again", err))
+			return
+		}
+		s.obeyStart(s.find(func(a *app) bool { return a.Name == o.App }), o.done)
+	}
+}
+
 func (s *supervisor) makeApp(a *app) (err error) {
 	if err := s.mountRootfs(a.App); err != nil {
 		return fmt.Errorf("mount root file system of app %s: %w", a.Name, err)

@@ -146,6 +146,8 @@ func (s *supervisor) obey(o order) {
 	switch {
 	case o.Verb == pods.ControlAdd:
 		o.done(s.addApp(o.App, a != nil))
+	case a == nil && (o.Verb == pods.ControlStart || o.Verb == pods.ControlRemove):
+		s.adopt(o)
 	case a == nil:
 		o.done(fmt.Errorf("the pod has no app %q", o.App))
 	case o.Verb == pods.ControlRestart:
