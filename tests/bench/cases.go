@@ -33,7 +33,6 @@ var cases = []testCase{
 	{"pod of two apps", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.twoApps(ctx) }},
 	{"enter", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.enter(ctx) }},
 	{"burst", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.burst(ctx) }},
-	{"crowd", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.crowd(ctx) }},
 	{"exited", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.exited(ctx) }},
 	{"memory", disk, func(ctx context.Context, b *bench) ([]row, error) { return b.memory(ctx) }},
 	{"thousand", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.thousand(ctx) }},

@@ -27,7 +27,6 @@ import (
 type settings struct {
 	bin, cache, out string
 	rounds          int // of runs; a fetch is measured a fifth as often, at least three times
-	crowd           int // pods that run beside the one that is measured, for the cost of the last of many
 	only            string
 	work            string // set by the outer process, which also removes it: in the box, mounts may keep it busy
 }
@@ -41,7 +40,6 @@ func main() {
 	flag.StringVar(&s.cache, "cache", testimages.Cache(), "directory of the built images")
 	flag.StringVar(&s.out, "o", "", "file for the table (default: standard output)")
 	flag.IntVar(&s.rounds, "n", 20, "rounds")
-	flag.IntVar(&s.crowd, "crowd", 1000, "pods that run at once beside the one whose start is measured")
 	flag.StringVar(&s.only, "only", "", "measure only the cases whose names contain this")
 	flag.StringVar(&s.work, "work", "", "(for the program itself)")
 	flag.Parse()
@@ -68,7 +66,7 @@ func run(ctx context.Context, s settings) error {
 		return err
 	}
 	args := []string{
-		"-bin=" + s.bin, "-cache=" + s.cache, "-work=" + s.work, "-o=" + report, fmt.Sprintf("-n=%d", s.rounds), fmt.Sprintf("-crowd=%d", s.crowd), "-only=" + s.only,
+		"-bin=" + s.bin, "-cache=" + s.cache, "-work=" + s.work, "-o=" + report, fmt.Sprintf("-n=%d", s.rounds), "-only=" + s.only,
 	}
 	if err := box.Run(ctx, os.Stderr, args, nil); err != nil {
 		return err

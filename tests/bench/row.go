@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // row is a case with its results, gantry's first.
 type row struct {
@@ -44,7 +47,7 @@ func (r row) format(v float64) string {
 
 // targets says, beside line i, which targets were met: those against that contender, beside gantry those of gantry alone.
 func (r row) targets(i int) string {
-	text := ""
+	var texts []string
 	for _, l := range r.limits {
 		v, sign := r.lines[0].value, "<="
 		if r.larger() {
@@ -55,10 +58,10 @@ func (r row) targets(i int) string {
 			v, want = v/r.lines[i].value, fmt.Sprintf("%s %.2f x", sign, l.value)
 		}
 		if i == 0 && l.against == "" || i > 0 && l.against == r.lines[i].who {
-			text += verdict(r.meets(v, l), want)
+			texts = append(texts, verdict(r.meets(v, l), want))
 		}
 	}
-	return text
+	return strings.Join(texts, "; ")
 }
 
 func verdict(met bool, target string) string {

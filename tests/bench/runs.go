@@ -21,7 +21,7 @@ func (b *bench) runs(ctx context.Context) ([]row, error) {
 		return nil, err
 	}
 	none := t.into(row{
-		name: "run --net=none busybox true, warm, to exit", unit: "ms", limits: []limit{ratio("runc", 0.8), ratio("crun", 1)},
+		name: "run --net=none busybox true, warm, to exit", unit: "ms", limits: []limit{ratio("runc", 1.25), ratio("runc", 0.8), ratio("crun", 1)},
 	}, 0, "gantry", "runc", "crun", "podman")
 	network := t.into(row{
 		name: "run on the default network, to exit", unit: "ms", limits: []limit{ratio("podman, network", 0.25)},
