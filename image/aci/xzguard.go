@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // maxDict of an xz block: what `xz -9` uses. The format allows 4 GiB.
@@ -93,7 +94,7 @@ func (g *xzGuard) block() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	head := append(size, more...)
+	head := slices.Concat(size, more)
 	g.n, g.step = 0, g.chunk
 	return head, checkDict(head)
 }

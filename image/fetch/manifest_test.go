@@ -11,13 +11,6 @@ import (
 	"github.com/gantryrun/gantry/tests/craft"
 )
 
-const (
-	hexA       = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-	configDesc = `{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:` + hexA + `","size":2}`
-	layerDesc  = `{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"sha256:` + hexA + `","size":2}`
-	imageDesc  = `{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:` + hexA + `","size":2}`
-)
-
 func TestF3Confusion(t *testing.T) {
 	for _, tc := range craft.Documents() {
 		t.Run(tc.Name, func(t *testing.T) {

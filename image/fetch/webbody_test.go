@@ -75,8 +75,7 @@ func TestACIResume(t *testing.T) {
 			c := newClient(t)
 			c.InsecureTLS, c.backoff = true, time.Millisecond
 			img, err := c.Fetch(t.Context(), mustRef(t, server.URL+"/x.aci"), Options{Platform: "linux/amd64"})
-			switch {
-			case tc.want == nil && err != nil, tc.want != nil && err == nil, tc.want != nil && tc.want != errAny && !errors.Is(err, tc.want):
+			if (tc.want == nil) != (err == nil) || !errors.Is(tc.want, errAny) && !errors.Is(err, tc.want) {
 				t.Errorf("%v, want %v", err, tc.want)
 			}
 			if len(tc.site.requests) != tc.requests {

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"crypto/sha512"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -91,7 +92,7 @@ func buildValidator(t *testing.T, dir string) {
 		out, err := cmd.Output()
 		if err != nil {
 			var stderr []byte
-			if exit, ok := err.(*exec.ExitError); ok {
+			if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 				stderr = exit.Stderr
 			}
 			if args[0] == "mod" {

@@ -71,7 +71,7 @@ func TestPowerCut(t *testing.T) {
 					cutOff++
 					d.cut(t, acked, name)
 					_ = cmd.Process.Kill()
-					<-done
+					_ = <-done // killed
 				}
 				if t.Failed() {
 					t.Fatalf("cut %d after %s", n, delay)
