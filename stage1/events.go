@@ -185,6 +185,9 @@ func (s *supervisor) over(a *app, run *pods.AppRun) {
 		a.streams.out.end()
 		a.streams.err.end()
 	}
+	if a.terminal != nil { // another run has another one
+		a.terminal.end()
+	}
 	a.tellStopped()
 	if a.done && run.Code != 0 && a.Essential && !a.held && !s.manifest.Sandbox {
 		s.fail(run.Code, whyOver(a, run))

@@ -22,6 +22,7 @@ type tap struct {
 	clients []*listener
 	ending  bool // the app is over: who listens is let go when all that it wrote is read
 	closed  bool
+	whole   bool // nobody is let go before the stream is over: what is unread cannot be seen
 }
 
 // listener is one client of a tap.
@@ -159,10 +160,13 @@ func (t *tap) setEnding(ending bool) {
 	t.settle()
 }
 
-// settle lets everybody go when the app is over and nothing of it is unread.
+// settle lets everybody go when the app is over, and recorded, and nothing of it is unread.
 func (t *tap) settle() {
+	if !t.ending || len(t.clients) == 0 {
+		return
+	}
 	if !t.closed {
-		if !t.ending || len(t.clients) == 0 {
+		if t.whole {
 			return
 		}
 		unread := 0

@@ -24,6 +24,7 @@ func openTerminal(master *os.File, sinks []lineWriter) (*terminal, error) {
 	if err != nil {
 		return nil, err
 	}
+	tap.whole = true // of a terminal, some may be on its way
 	t := &terminal{tap: tap, joined: sinks == nil, copied: make(chan struct{})}
 	if t.joined {
 		if err := t.join(); err != nil {

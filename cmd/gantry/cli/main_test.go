@@ -50,7 +50,7 @@ func TestRefusals(t *testing.T) {
 	for _, tt := range []struct{ line, want, kind string }{
 		{"frobnicate", `gantry: unknown command "frobnicate"`, kindUsage},
 		{"attach x", "gantry: attach: no such pod", kindNotFound},
-		{"app add --bogus", "gantry: app add: not supported yet", kindUsage},
+		{"app add --bogus", "gantry: app add: want a pod and an image", kindUsage},
 		{"image frobnicate", `gantry: image: unknown command "frobnicate"`, kindUsage},
 		{"list --bogus", "gantry: list: unknown flag: --bogus", kindUsage},
 		{"list extra", "gantry: list: ", kindUsage},
