@@ -91,7 +91,7 @@ func startReaper(m *pods.Manifest, users *pods.UserRange, program string, avenge
 	return r, nil
 }
 
-// avenger is what a reaper in the host's PID namespace becomes when the supervisor is dead: gantry-stage1, which kills the pod's processes.
+// avenger is what a reaper in the host's PID namespace starts when the supervisor is dead: gantry-stage1, which kills the pod's processes.
 // It holds the pod's life until then.
 type avenger struct {
 	program, dir, lock *os.File

@@ -81,9 +81,9 @@ static long become_root(void)
 }
 
 /*
- * In the host's PID namespace no process dies with the reaper: there it becomes a program that kills them, with the pod's directory and lock
- * as the descriptors that stage1's programs expect. Until then nobody is told by the lock that the pod is over. Signals stay blocked: systemd
- * sends SIGTERM to what it finds in the unit of a supervisor that died.
+ * In the host's PID namespace no process dies with the reaper: there it starts a program that kills them, with the pod's directory and lock
+ * as the descriptors that stage1's programs expect. Until then nobody is told by the lock that the pod is over. Signals stay blocked,
+ * and a program that one ended is started again: systemd sends SIGTERM to what it finds in the unit of a supervisor that died.
  */
 struct avenger {
 	long program, dir, lock; /* -1: none */
@@ -96,7 +96,19 @@ __attribute__((noreturn)) static void avenge(const struct avenger *a)
 
 	SYS3(__NR_dup3, a->dir, 3, 0);
 	SYS3(__NR_dup3, a->lock, 4, 0);
-	SYS5(__NR_execveat, a->program, "", a->argv, none, AT_EMPTY_PATH);
+	for (int i = 0; i < 100; i++) {
+		int status = -1;
+		long pid = SYS5(__NR_clone, SIGCHLD, 0, 0, 0, 0);
+
+		if (!pid) {
+			SYS5(__NR_execveat, a->program, "", a->argv, none, AT_EMPTY_PATH);
+			quit(254);
+		}
+		while (pid > 0 && SYS4(__NR_wait4, pid, &status, 0, NULL) == -EINTR)
+			;
+		if (!status)
+			quit(0);
+	}
 	quit(254);
 }
 

@@ -1,7 +1,7 @@
 // Command gantry-stage1 is the supervisor of one pod. gantry becomes it by exec; nobody calls it by hand.
 //
 //	gantry-stage1 run [--log-format=json] [--detached] PODDIR    descriptors: 3 pod directory, 4 life lock, 5 ready pipe (detached), 6... sockets of the unit
-//	gantry-stage1 kill PODDIR                descriptors: 3 pod directory, 4 life lock; becomes it from a reaper
+//	gantry-stage1 kill PODDIR                descriptors: 3 pod directory, 4 life lock; started by a reaper
 //	gantry-stage1 undo PODDIR                descriptors: 3 pod directory
 //	gantry-stage1 check-network DIR          stdin: audit.Request, stdout: audit.Report
 //	gantry-stage1 collect-network DIR        stdin: audit.Request
