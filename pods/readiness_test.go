@@ -1,6 +1,9 @@
 package pods
 
-import "testing"
+import (
+	"reflect"
+	"testing"
+)
 
 func TestParseReady(t *testing.T) {
 	for _, c := range []struct {
@@ -19,9 +22,14 @@ func TestParseReady(t *testing.T) {
 		{"tcp:65536", Readiness{}, false},
 		{"tcp:80/x", Readiness{}, false},
 		{"tcp", Readiness{}, false},
-		{"exec:true", Readiness{}, false},
+		{"exec:test -e /ready:yes", Readiness{Kind: ReadyExec, Command: []string{"/bin/sh", "-c", "test -e /ready:yes"}}, true},
+		{`exec:["/check", "a b"]`, Readiness{Kind: ReadyExec, Command: []string{"/check", "a b"}}, true},
+		{"exec:", Readiness{}, false},
+		{"exec", Readiness{}, false},
+		{`exec:[""]`, Readiness{}, false},
+		{`exec:["/check"`, Readiness{}, false},
 	} {
-		if got, err := ParseReady(c.text); got != c.want || (err == nil) != c.ok {
+		if got, err := ParseReady(c.text); !reflect.DeepEqual(got, c.want) || (err == nil) != c.ok {
 			t.Errorf("%q: %+v, %v", c.text, got, err)
 		}
 	}

@@ -65,7 +65,7 @@ func (s *supervisor) listen() {
 // supervise starts the apps and returns when none of them is left and the reaper is dead.
 func (s *supervisor) supervise() {
 	s.settle()
-	for !s.reaperDead || s.launching || s.launcherPID > 0 { // a launcher that is still going sits in the pod's cgroup
+	for !s.reaperDead || s.launching || s.launcherPID > 0 || s.endProbes() { // a launcher that is still going sits in the pod's cgroup
 		var timeout <-chan time.Time
 		if s.timer != nil {
 			timeout = s.timer.C
@@ -137,7 +137,7 @@ func (s *supervisor) reap() {
 			s.killOutside()
 		} else if a := s.find(func(a *app) bool { return a.pid == pid }); a != nil {
 			s.exited(a, status)
-		} else {
+		} else if !s.answeredProbe(pid, status) {
 			s.stray(pid, status)
 		}
 	}
@@ -221,6 +221,7 @@ func (s *supervisor) settle() {
 	s.startPostStops()
 	if !s.ending {
 		s.startNext()
+		s.askApps()
 	}
 	stays := s.manifest.Sandbox || s.find(func(a *app) bool { return a.Essential && (!a.done || a.held) }) != nil
 	if !s.ending && !s.launching && s.ready && !stays {

@@ -29,6 +29,9 @@ func (s *supervisor) awaitApp(a *app) {
 	case a.up, a.asking, a.readiness.Kind == pods.ReadyNotify:
 	case a.readiness.Kind == "":
 		a.up = true
+	case a.readiness.Kind == pods.ReadyExec:
+		a.asking = true
+		a.probe = probe{wait: firstQuestion, at: time.Now().Add(firstQuestion)}
 	default:
 		a.asking = true
 		go s.question(a, s.reaper.paths()["network"])

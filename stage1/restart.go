@@ -89,8 +89,10 @@ func (s *supervisor) dueAgain(now time.Time) []*app {
 func (s *supervisor) rearm() {
 	var next time.Time
 	for a := range s.apps {
-		if at := s.due(a); !at.IsZero() && (next.IsZero() || at.Before(next)) {
-			next = at
+		for _, at := range []time.Time{s.due(a), s.dueQuestion(a)} {
+			if !at.IsZero() && (next.IsZero() || at.Before(next)) {
+				next = at
+			}
 		}
 	}
 	if s.timer != nil {

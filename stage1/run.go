@@ -79,6 +79,7 @@ type app struct {
 	ran      bool // it has been started once
 	up       bool // and is ready: what comes after it may follow
 	asking   bool // whether it is ready
+	probe    probe
 	done     bool // and is not started again
 	held     bool // somebody stopped it: so it stays, and its pod too
 	runs     int  // that are over

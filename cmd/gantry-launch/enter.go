@@ -24,6 +24,7 @@ func enter(args []string) (int, error) {
 	flags.BoolVar(&o.TTY, "tty", false, "run on a terminal of its own")
 	flags.StringVar(&o.User, "user", "", "USER[:GROUP]")
 	flags.StringVar(&o.Cwd, "cwd", "", "working directory")
+	flags.DurationVar(&o.Limit, "limit", 0, "time after which the command is killed")
 	flags.Func("env", "NAME=VALUE", func(v string) error {
 		o.Env = append(o.Env, v)
 		return nil

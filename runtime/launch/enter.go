@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -28,10 +29,11 @@ type EnterOptions struct {
 	Seccomp  *pods.Seccomp // the app's
 	Init     string        // path of gantry-init
 	Command  []string
-	TTY      bool     // a terminal of its own, from the app's devpts; else the command gets this process's streams
-	User     string   // "USER[:GROUP]", names of the app's image or numbers; empty: the app's
-	Env      []string // added to the app's, NAME=VALUE
-	Cwd      string   // empty: the app's
+	TTY      bool          // a terminal of its own, from the app's devpts; else the command gets this process's streams
+	User     string        // "USER[:GROUP]", names of the app's image or numbers; empty: the app's
+	Env      []string      // added to the app's, NAME=VALUE
+	Cwd      string        // empty: the app's
+	Limit    time.Duration // after which the command is killed; 0: never
 }
 
 // ErrNotRunning is for an app that cannot be entered.
@@ -121,6 +123,9 @@ func enter(o EnterOptions, started func()) (int, error) {
 	}
 	started()
 	go forward(process, signals)
+	if o.Limit > 0 {
+		defer time.AfterFunc(o.Limit, func() { _ = process.Signal(unix.SIGKILL) }).Stop()
+	}
 	code, err := waitFor(process)
 	if lost := streams.wait(); err == nil && (code == 0 || code == 128+int(unix.SIGPIPE)) {
 		err = lost

@@ -95,7 +95,7 @@ func (o *appOptions) addLifeFlags(fs *pflag.FlagSet) {
 	a := &o.req
 	oneVar(fs, &a.StopSignal, "stop-signal", "SIGNAL", "signal that asks the app to end (default: the image's, else SIGTERM)", bundle.ParseSignal)
 	oneVar(fs, &o.stopTimeout, "stop-timeout", "DURATION", "from the stop signal to SIGKILL", parseDuration)
-	oneVar(fs, &a.Ready, "ready", "HOW", "when the app is ready, for --after and the pod's readiness: notify (sd_notify), tcp:PORT or http:PORT[/PATH]; default: when it runs", parseReady)
+	oneVar(fs, &a.Ready, "ready", "HOW", "when the app is ready, for --after and the pod's readiness: notify (sd_notify), tcp:PORT, http:PORT[/PATH] or exec:COMMAND; default: when it runs", parseReady)
 	fs.BoolVar(&a.Watchdog, "watchdog", false, "WatchdogSec= of the unit is about this app too: it says WATCHDOG=1 to $NOTIFY_SOCKET in time, or the unit is killed")
 	fs.BoolVar(&a.Essential, "essential", true, "the pod ends when this app fails, and is over when all essential apps have ended")
 	out := parseStream(pods.StreamInherit, pods.StreamLog, pods.StreamStream, pods.StreamTTY, pods.StreamJournal, pods.StreamNull)
