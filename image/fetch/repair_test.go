@@ -54,6 +54,9 @@ func TestRepair(t *testing.T) {
 			reg.push(t, "app:v1", newImage(t, gzLayer(t, "other", "x"))) // a tag moves; what is repaired is what was had
 			paths := strings.NewReplacer("%L", img.DiffIDs[0].Encoded(), "%C", img.Manifest.Config.Digest.Encoded(),
 				"%T", img.ChainID.Encoded(), "%I", img.ID.Encoded(), "%B", img.Manifest.Layers[0].Digest.Encoded())
+			if _, err := os.Stat(filepath.Join(c.Store.Dir(), paths.Replace("images/%T/fs"))); err == nil && strings.Contains(strings.Join(tc.rot, " "), "%T") {
+				t.Skip("the directory backend, which this file system needs, has no merged index")
+			}
 			for _, r := range tc.rot {
 				breakFile(t, filepath.Join(c.Store.Dir(), paths.Replace(r)), img)
 			}

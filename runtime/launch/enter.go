@@ -123,10 +123,7 @@ func enter(o EnterOptions, started func()) (int, error) {
 	}
 	started()
 	go forward(process, signals)
-	if o.Limit > 0 {
-		defer time.AfterFunc(o.Limit, func() { _ = process.Signal(unix.SIGKILL) }).Stop()
-	}
-	code, err := waitFor(process)
+	code, err := waitFor(process, o.Limit)
 	if lost := streams.wait(); err == nil && (code == 0 || code == 128+int(unix.SIGPIPE)) {
 		err = lost
 	}
@@ -228,7 +225,11 @@ func forward(process *libcontainer.Process, signals <-chan os.Signal) {
 	}
 }
 
-func waitFor(process *libcontainer.Process) (int, error) {
+// waitFor kills the command when limit is over; 0 is none.
+func waitFor(process *libcontainer.Process, limit time.Duration) (int, error) {
+	if limit > 0 {
+		defer time.AfterFunc(limit, func() { _ = process.Signal(unix.SIGKILL) }).Stop()
+	}
 	state, err := process.Wait()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

@@ -54,7 +54,7 @@ func runOnTerminal(container *libcontainer.Container, process *libcontainer.Proc
 		_, _ = io.Copy(os.Stdout, master) // ends with EIO when the slave is hung up
 		close(drained)
 	}()
-	code, err := waitFor(process)
+	code, err := waitFor(process, 0)
 	select {
 	case <-drained:
 	case <-time.After(drainTime):
