@@ -57,9 +57,20 @@ func (r *Runtime) AddApp(ctx context.Context, pod *pods.Pod, req *Request) (stri
 		err = control(ctx, pod, &pods.ControlRequest{Verb: pods.ControlAdd, App: name})
 	}
 	if err != nil {
-		err = errors.Join(err, pods.RemoveTree(filepath.Join(r.Pods().PodPath(pod.UUID), pods.AppPath(name, ""))))
+		err = errors.Join(err, r.takeBack(ctx, pod, name))
 	}
 	return name, err
+}
+
+// takeBack removes an app that could not be added, or of which nobody waited to hear. The supervisor may have it all the same: it is asked
+// first, and where it is gone only files are left.
+func (r *Runtime) takeBack(ctx context.Context, pod *pods.Pod, app string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sweepTime)
+	defer cancel()
+	if control(ctx, pod, &pods.ControlRequest{Verb: pods.ControlRemove, App: app}) == nil {
+		return r.Pods().Amend(pod).SweepApps()
+	}
+	return pods.RemoveTree(filepath.Join(r.Pods().PodPath(pod.UUID), pods.AppPath(app, "")))
 }
 
 // lockApps keeps others from adding apps to the pod, and from removing them.

@@ -87,17 +87,26 @@ func (s *supervisor) makeApp(a *app) (err error) {
 	return err
 }
 
-// unmakeApp takes back what makeApp and the launcher made, so that an app of the same name can be added.
+// unmakeApp takes back what makeApp and the launcher made, so that an app of the same name can be added. First it ends the processes that the
+// app has left behind: they have its root file system and its cgroup.
 func (s *supervisor) unmakeApp(a *app) error {
+	var own []string
+	for _, dir := range s.cgroup.dirs {
+		own = append(own, filepath.Join(dir, a.Name))
+	}
+	if err := killCgroups(own, ""); err != nil {
+		return err
+	}
+	a.removed.Store(true)
+	if a.notify != nil {
+		_ = a.notify.Close()
+	}
 	var errs []error
 	if err := unix.Unmount(s.rootfs(a.App), unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		errs = append(errs, fmt.Errorf("unmount root file system of app %s: %w", a.Name, err)) // EINVAL: it was not mounted
 	}
 	s.streams.drop(a)
-	for _, dir := range s.cgroup.dirs {
-		errs = append(errs, removeCgroup(filepath.Join(dir, a.Name)))
-	}
-	errs = append(errs, os.RemoveAll(filepath.Join(s.runDir, "lc", s.pod.UUID+"."+a.Name)))
+	errs = append(errs, removeCgroups(own), os.RemoveAll(filepath.Join(s.runDir, "lc", s.pod.UUID+"."+a.Name)))
 	if err := os.Remove(filepath.Join(s.runDir, "notify-"+a.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)
 	}
@@ -107,7 +116,7 @@ func (s *supervisor) unmakeApp(a *app) error {
 // removeApp forgets an app that does not run.
 func (s *supervisor) removeApp(a *app) error {
 	switch {
-	case a.pid != 0 || a.starting || a.hook != "" || !a.at.IsZero() || !a.done:
+	case a.pid != 0 || a.starting || a.hook != "" || a.cleanUp || !a.at.IsZero() || !a.done:
 		return fmt.Errorf("app %s runs, or is about to: stop it first", a.Name)
 	case s.ending:
 		return errors.New("the pod is being stopped")
@@ -137,12 +146,15 @@ func (s *supervisor) obeyStart(a *app, done func(error)) {
 		done(fmt.Errorf("app %s has the caller's terminal, and cannot be started again", a.Name))
 	default:
 		a.waiting = append(a.waiting, done)
-		if !a.starting && a.hook == "" {
+		if a.hook == postStop || !a.starting && a.hook == "" { // after a post-stop, else as good as started
 			a.held, a.done, a.at = false, false, time.Now()
 		}
 		s.settle()
 	}
 }
+
+// errStopped is for who wants an app started again that somebody else stops meanwhile.
+var errStopped = errors.New("somebody stopped the app before it was started")
 
 // obeyStop stops an app that runs, and replies when it has ended. It stays stopped, and keeps its pod.
 func (s *supervisor) obeyStop(a *app, done func(error)) {
@@ -153,11 +165,13 @@ func (s *supervisor) obeyStop(a *app, done func(error)) {
 		done(fmt.Errorf("app %s is being started, or cleaned up after: try again", a.Name))
 	case a.pid != 0:
 		a.held, a.asked = true, false
+		a.tell(errStopped)
 		a.stopping = append(a.stopping, done)
 		s.askToStop(a)
 		s.settle()
 	default:
 		a.held, a.done, a.at = true, true, time.Time{}
+		a.tell(errStopped)
 		done(nil)
 		s.settle()
 	}

@@ -40,8 +40,9 @@ func (s *supervisor) openNotify(a *app) error {
 	if err != nil {
 		return fmt.Errorf("make socket of app %s: %w", a.Name, err)
 	}
-	s.undo.push("socket of app "+a.Name, func(context.Context) error { return c.Close() })
-	if err := os.Chmod(path, 0o666); err != nil { // for any user of the app, the only one who sees it: its directory is 0700
+	a.notify = c
+	s.undo.push("socket of app "+a.Name, func(context.Context) error { _ = c.Close(); return nil }) // it may be closed: see unmakeApp
+	if err := os.Chmod(path, 0o666); err != nil {                                                   // for any user of the app, the only one who sees it: its directory is 0700
 		return err
 	}
 	a.files[pods.NotifySocket] = path

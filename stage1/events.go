@@ -16,6 +16,7 @@ import (
 // events are what the supervisor waits for. Nothing polls: an idle pod costs no wake-up.
 type events struct {
 	signals     chan os.Signal
+	children    chan os.Signal // SIGCHLD, apart: of a hundred deaths while the loop is busy one is enough, and none pushes out a SIGTERM
 	answers     chan answer
 	launched    chan error // the launcher is done
 	readied     chan *app  // the app is ready
@@ -49,7 +50,7 @@ type verdict struct {
 const poweroff = syscall.Signal(34 + 4)
 
 func (s *supervisor) listen() {
-	s.signals = make(chan os.Signal, 16)
+	s.signals, s.children = make(chan os.Signal, 16), make(chan os.Signal, 1)
 	s.answers = make(chan answer)
 	s.launched = make(chan error)
 	s.readied = make(chan *app)
@@ -59,7 +60,8 @@ func (s *supervisor) listen() {
 	s.strays = map[int]unix.WaitStatus{}
 	// Somebody who no longer reads what the apps say is no reason to end them: with a handler, the write fails instead.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
-	signal.Notify(s.signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGWINCH, poweroff)
+	signal.Notify(s.children, unix.SIGCHLD)
+	signal.Notify(s.signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGWINCH, poweroff)
 }
 
 // supervise starts the apps and returns when none of them is left and the reaper is dead.
@@ -73,6 +75,8 @@ func (s *supervisor) supervise() {
 		select {
 		case sig := <-s.signals:
 			s.handle(sig)
+		case <-s.children:
+			s.reap()
 		case a := <-s.answers:
 			s.answered(a)
 		case err := <-s.launched:
@@ -98,8 +102,6 @@ func (s *supervisor) supervise() {
 
 func (s *supervisor) handle(sig os.Signal) {
 	switch sig {
-	case unix.SIGCHLD:
-		s.reap()
 	case unix.SIGQUIT:
 		s.stopAsked = true
 		s.killAll()

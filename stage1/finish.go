@@ -54,4 +54,4 @@ func (s *supervisor) finishOutput() error {
 	}
 }
 
-func isStop(sig os.Signal) bool { return sig != unix.SIGCHLD && sig != unix.SIGWINCH }
+func isStop(sig os.Signal) bool { return sig != unix.SIGWINCH }

@@ -39,7 +39,7 @@ func (s *supervisor) awaitApp(a *app) {
 }
 
 // question asks the app until it is ready, from a thread in the pod's network namespace. It goes on while the app is being
-// restarted, and ends with the process.
+// restarted, and ends when that is removed, or with the process.
 func (s *supervisor) question(a *app, netns string) {
 	runtime.LockOSThread()
 	if netns != "" {
@@ -50,7 +50,7 @@ func (s *supervisor) question(a *app, netns string) {
 		}
 		defer back()
 	}
-	for wait := firstQuestion; !isReady(a.readiness); wait = min(2*wait, lastQuestion) {
+	for wait := firstQuestion; !a.removed.Load() && !isReady(a.readiness); wait = min(2*wait, lastQuestion) {
 		time.Sleep(wait) //nolint:forbidigo // nobody tells when another program begins to listen
 	}
 	s.readied <- a

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -86,7 +88,9 @@ type app struct {
 	restarter
 	hooks
 	readiness pods.Readiness
-	alive     time.Time // when it last said WATCHDOG=1
+	alive     time.Time     // when it last said WATCHDOG=1
+	notify    *net.UnixConn // where it says so; may be nil
+	removed   atomic.Bool   // nobody asks any more whether it is ready
 }
 
 // Run supervises the pod until it is over and everything that it made is undone. It returns what the process is to
@@ -324,7 +328,12 @@ func (s *supervisor) dismantle() {
 	if s.reaper != nil && !s.reaperDead {
 		s.reaper.kill()
 		for !s.reaperDead {
-			s.handle(<-s.signals)
+			select {
+			case sig := <-s.signals:
+				s.handle(sig)
+			case <-s.children:
+				s.reap()
+			}
 		}
 	}
 	if err := s.finishOutput(); err != nil {

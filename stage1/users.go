@@ -141,8 +141,8 @@ func (s *supervisor) mountMapped(app *pods.App, dir string) error {
 	if err := os.Chmod(filepath.Join(dir, "upper"), mode); err != nil { // chown took special bits away
 		return err
 	}
-	mounts := s.rootfs(app) + ".lower"
-	if err := os.Mkdir(mounts, 0o700); err != nil {
+	mounts := filepath.Join(rootDir(s.pod.UUID), ".lower-"+app.Name) // no app's name begins like that
+	if err := makeDir(mounts, 0o700); err != nil {
 		return err
 	}
 	lower := make([]string, len(app.Rootfs.Lower))

@@ -9,10 +9,18 @@ import (
 	"github.com/gantryrun/gantry/runtime/bundle"
 )
 
+// defaultShares is the weight that the kernel gives to who asks for none.
+const defaultShares = 1024
+
 // Tighten applies the isolators of an image to an app. What the user said of the same matter stays as he said it, and nothing is given that
 // the app would not have had without them: refused says what that was.
 func (s *Set) Tighten(a *bundle.App) (refused []string) {
-	s.limits(a)
+	within := *s
+	if s.CPUShares > defaultShares && a.Resources.CPUShares == 0 {
+		refused = append(refused, fmt.Sprintf("a CPU weight of %d (--cpu-shares)", s.CPUShares))
+		within.CPUShares = 0
+	}
+	within.limits(a)
 	if n := s.OOMScoreAdj; n != nil && a.Resources.OOMScoreAdj == nil {
 		if *n < 0 {
 			refused = append(refused, fmt.Sprintf("an OOM score of %d (--oom-score-adj)", *n))

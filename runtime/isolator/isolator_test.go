@@ -114,6 +114,22 @@ func TestTighten(t *testing.T) {
 	}
 }
 
+// An image gives itself no more of the processor than others have.
+func TestTightenShares(t *testing.T) {
+	s, err := Parse(list(t, `[{"name":"os/linux/cpu-shares","value":262144}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := bundle.App{}
+	if refused := s.Tighten(&a); len(refused) != 1 || !strings.Contains(refused[0], "--cpu-shares") || a.Resources.CPUShares != 0 {
+		t.Errorf("refused %q, shares %d", refused, a.Resources.CPUShares)
+	}
+	said := bundle.App{Resources: bundle.Resources{CPUShares: 2048}}
+	if refused := s.Tighten(&said); len(refused) != 0 || said.Resources.CPUShares != 2048 {
+		t.Errorf("refused %q, shares %d", refused, said.Resources.CPUShares)
+	}
+}
+
 // A pod manifest grants.
 func TestGrant(t *testing.T) {
 	s, err := Parse(list(t, `[{"name":"os/linux/capabilities-retain-set","value":{"set":["CAP_NET_ADMIN"]}},
