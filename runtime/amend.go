@@ -18,6 +18,13 @@ import (
 
 // AddApp adds the one app of req to a running pod, which does not start it, and returns its name. The pod's volumes are there to be mounted.
 func (r *Runtime) AddApp(ctx context.Context, pod *pods.Pod, req *Request) (string, error) {
+	state, err := pod.State()
+	if err != nil {
+		return "", err
+	}
+	if state != pods.Running { // looked at again by who is asked to take it; here so that nothing is fetched for a pod that is over
+		return "", stateErrorf("pod %s is %s, not running", pod.UUID, state)
+	}
 	m, err := pod.Manifest()
 	if err != nil {
 		return "", err

@@ -32,6 +32,8 @@ type Wishes struct {
 	Aliases   []string
 }
 
+var wishKeys = []string{"IP", "MAC", "INGRESS", "EGRESS", "ALIAS"}
+
 // ParseWishes reads arguments. Keys that are no capability's are left to the plugins.
 func ParseWishes(args [][2]string) (Wishes, error) {
 	var w Wishes
@@ -112,6 +114,11 @@ func (e *Entry) checkWishes(args [][2]string) error {
 	w, err := ParseWishes(args)
 	if err != nil {
 		return err
+	}
+	for _, kv := range args { // a plugin would say nothing of it, and give another address
+		if k := strings.ToUpper(kv[0]); k != kv[0] && slices.Contains(wishKeys, k) {
+			return fmt.Errorf("network %q: argument %q: want %s", e.Name, kv[0], k)
+		}
 	}
 	refuse := func(key, capability string) error {
 		return fmt.Errorf("network %q (%s): %s= is given, and no plugin has the capability %q", e.Name, e.origin(), key, capability)

@@ -81,9 +81,14 @@ func (j *joint) copyOutput() <-chan struct{} {
 		}
 		wg.Go(func() {
 			if _, err := io.Copy(to, from); err != nil {
+				err = errors.New("write output: " + err.Error()) // text alone: a stdout that is full is no data directory that is
 				mu.Lock()
-				j.lost = errors.Join(j.lost, fmt.Errorf("write output: %w", err))
+				j.lost = errors.Join(j.lost, err)
 				mu.Unlock()
+				select {
+				case j.detached <- err: // whose output goes nowhere is told now, not when the app is over
+				default:
+				}
 			}
 		})
 	}

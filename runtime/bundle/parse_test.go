@@ -127,3 +127,16 @@ func TestParseSmall(t *testing.T) {
 		t.Errorf("inherited: %v", got)
 	}
 }
+
+func TestParseTmpfs(t *testing.T) {
+	for _, s := range []string{"/x", "/x:size=64m", "/x:size=1048576,mode=0700,uid=7,gid=8", "/x:size=50%", "/x:nr_inodes=10k,ro,noexec", "/x:size=1G"} {
+		if _, err := ParseTmpfs(s); err != nil {
+			t.Errorf("%s: %v", s, err)
+		}
+	}
+	for _, s := range []string{"", "x", "/", "/proc/x", "/x:", "/x:size", "/x:size=", "/x:size=x", "/x:size=-1", "/x:size=1mm", "/x:size=64Mi", "/x:ro=1", "/x:mode=rwx", "/x:uid=1k", "/x:zz"} {
+		if got, err := ParseTmpfs(s); err == nil {
+			t.Errorf("%s: accepted as %+v", s, got)
+		}
+	}
+}

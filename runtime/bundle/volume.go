@@ -200,9 +200,19 @@ func ParseBind(s string) (Volume, Mount, error) {
 	return v, m, nil
 }
 
-var tmpfsOptions = map[string]bool{
-	"size": true, "mode": true, "uid": true, "gid": true, "nr_inodes": true,
-	"ro": true, "rw": true, "exec": true, "noexec": true, "suid": true, "nosuid": true, "dev": true, "nodev": true, "noatime": true,
+// tmpfsOptions are those that a tmpfs may have, with an example of what follows the equals sign.
+var tmpfsOptions = map[string]string{
+	"size": "64m", "mode": "1777", "uid": "0", "gid": "0", "nr_inodes": "10k",
+	"ro": "", "rw": "", "exec": "", "noexec": "", "suid": "", "nosuid": "", "dev": "", "nodev": "", "noatime": "",
+}
+
+// isTmpfsNumber reports whether the kernel will take s where it takes example: with a unit where that has one.
+func isTmpfsNumber(s, example string) bool {
+	digits := s
+	if strings.TrimRight(example, "km") != example {
+		digits = strings.TrimSuffix(strings.TrimRight(s, "kKmMgGtT"), "%")
+	}
+	return digits != "" && len(s)-len(digits) <= 1 && strings.Trim(digits, "0123456789") == ""
 }
 
 // ParseTmpfs parses PATH[:OPTION,…].
@@ -214,9 +224,15 @@ func ParseTmpfs(s string) (Tmpfs, error) {
 		return t, err
 	}
 	for opt := range strings.SplitSeq(options, ",") {
-		key, _, _ := strings.Cut(opt, "=")
-		if !tmpfsOptions[key] {
+		key, val, _ := strings.Cut(opt, "=")
+		want, known := tmpfsOptions[key]
+		switch {
+		case !known:
 			return t, fmt.Errorf("%q: unknown option %q", clip(s), opt)
+		case want == "" && key != opt:
+			return t, fmt.Errorf("%q: option %q takes no value", clip(s), key)
+		case want != "" && !isTmpfsNumber(val, want):
+			return t, fmt.Errorf("%q: option %q: want %s=N, such as %s", clip(s), opt, key, want)
 		}
 		t.Options = append(t.Options, opt)
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strconv"
@@ -71,7 +72,7 @@ func newAppListCommand(e *env) *cobra.Command {
 func appColumns() []column[runtime.AppStatus] {
 	return []column[runtime.AppStatus]{
 		{"app", func(a runtime.AppStatus) string { return a.Name }},
-		{"state", func(a runtime.AppStatus) string { return a.State }},
+		{"state", func(a runtime.AppStatus) string { return cmp.Or(a.State, "-") }},
 		{"image", func(a runtime.AppStatus) string { return a.Image.Name }},
 		{"image-id", func(a runtime.AppStatus) string { return a.Image.ID }},
 		{"pid", func(a runtime.AppStatus) string { return orDash(a.PID) }},

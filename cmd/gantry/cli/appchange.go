@@ -15,7 +15,7 @@ import (
 // newAppSandboxCommand is run without an image.
 func newAppSandboxCommand(e *env) *cobra.Command {
 	o := &podOptions{}
-	cmd := verb("sandbox [pod flags]", "Run a pod without apps, which stays, to add apps to", cobra.NoArgs)
+	cmd := verb("sandbox [pod flags]", "Run a pod without apps, which stays, to add apps to", between(0, 0))
 	cmd.Long = "Run a pod that has its networks, volumes and namespaces, and no app. It stays until it is stopped, whatever the apps do that are added to it."
 	o.addFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -10,7 +10,7 @@ import (
 
 func newCheckCommand(e *env) *cobra.Command {
 	var format string
-	cmd := verb("check [flags]", "Say whether this machine is fit, and what is lost without what it lacks", cobra.NoArgs)
+	cmd := verb("check [flags]", "Say whether this machine is fit, and what is lost without what it lacks", between(0, 0))
 	cmd.Flags().StringVar(&format, "format", "text", "text or json")
 	cmd.RunE = func(*cobra.Command, []string) error { return runCheck(e, format) }
 	return cmd

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"path"
+
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
@@ -41,6 +43,12 @@ func newEnterCommand(e *env) *cobra.Command {
 func runEnter(cmd *cobra.Command, e *env, o runtime.EnterOptions, which []string, uuidFile string) error {
 	if err := needRoot(); err != nil {
 		return err
+	}
+	switch {
+	case len(o.Args) > 0 && o.Args[0] == "":
+		return usagef("the program's name is empty: is a variable of the script not set?")
+	case o.Cwd != "" && !path.IsAbs(o.Cwd):
+		return usagef("--workdir: %q: want an absolute path", o.Cwd)
 	}
 	if len(o.Args) == 0 && !cmd.Flags().Changed("tty") {
 		o.TTY = term.IsTerminal(int(e.stdin.Fd())) && term.IsTerminal(int(e.stdout.Fd()))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"sync"
 
@@ -33,7 +34,7 @@ type fetchOptions struct {
 
 func newFetchCommand(e *env) *cobra.Command {
 	o := fetchOptions{}
-	cmd := verb("fetch [flags] IMAGE...", "Fetch, verify and store images, and print their IDs", cobra.MinimumNArgs(1))
+	cmd := verb("fetch [flags] IMAGE...", "Fetch, verify and store images, and print their IDs", between(1, math.MaxInt))
 	fs := cmd.Flags()
 	fs.BoolVar(&o.full, "full", false, "accepted: whole IDs are printed anyway")
 	fs.BoolVarP(&o.quiet, "quiet", "q", false, "no progress on stderr")

@@ -14,7 +14,7 @@ import (
 func newGCCommand(e *env) *cobra.Command {
 	o := runtime.GCOptions{Grace: 30 * time.Minute, ExpirePrepared: 24 * time.Hour}
 	var format string
-	cmd := verb("gc [flags]", "Remove pods that are over, and what killed commands left", cobra.NoArgs)
+	cmd := verb("gc [flags]", "Remove pods that are over, and what killed commands left", between(0, 0))
 	fs := cmd.Flags()
 	oneVar(fs, &o.Grace, "grace-period", "DURATION", "how long a pod stays after its end (default 30m)", parseDuration)
 	oneVar(fs, &o.ExpirePrepared, "expire-prepared", "DURATION", "how long a prepared pod waits to be run (default 24h)", parseDuration)

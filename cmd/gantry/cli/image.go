@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -44,7 +45,7 @@ func getImage(ctx context.Context, e *env, name string) (*runtime.Runtime, *imag
 }
 
 func newImageCatManifestCommand(e *env) *cobra.Command {
-	cmd := verb("cat-manifest IMAGE", "Print an image's manifest, byte for byte", cobra.ExactArgs(1))
+	cmd := verb("cat-manifest IMAGE", "Print an image's manifest, byte for byte", between(1, 1))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r, i, err := getImage(cmd.Context(), e, args[0])
 		if err != nil {
@@ -56,7 +57,7 @@ func newImageCatManifestCommand(e *env) *cobra.Command {
 }
 
 func newImageRmCommand(e *env) *cobra.Command {
-	cmd := verb("rm IMAGE...", "Remove images", cobra.MinimumNArgs(1))
+	cmd := verb("rm IMAGE...", "Remove images", between(1, math.MaxInt))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return runImageRm(cmd.Context(), e, args) }
 	return cmd
 }

@@ -12,7 +12,7 @@ import (
 
 func newImageExportCommand(e *env) *cobra.Command {
 	var overwrite bool
-	cmd := verb("export [flags] IMAGE FILE", "Write an image as an OCI archive; FILE may be - for stdout", cobra.ExactArgs(2))
+	cmd := verb("export [flags] IMAGE FILE", "Write an image as an OCI archive; FILE may be - for stdout", between(2, 2))
 	cmd.Flags().BoolVar(&overwrite, "overwrite", false, "replace FILE if it is there")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return runImageExport(cmd.Context(), e, args[0], args[1], overwrite)
@@ -26,7 +26,10 @@ func runImageExport(ctx context.Context, e *env, name, file string, overwrite bo
 	if err != nil {
 		return err
 	}
-	if file == "-" {
+	switch file {
+	case "":
+		return usagef("the name of the file is empty: is a variable of the script not set?")
+	case "-":
 		return r.Store.Export(ctx, i, e.stdout)
 	}
 	if _, err := os.Lstat(file); err == nil && !overwrite {
@@ -38,8 +41,11 @@ func runImageExport(ctx context.Context, e *env, name, file string, overwrite bo
 		return err
 	}
 	err = r.Store.Export(ctx, i, f)
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(temp, file)
+	}
+	if err != nil {
 		return errors.Join(err, os.Remove(temp))
 	}
-	return os.Rename(temp, file)
+	return nil
 }

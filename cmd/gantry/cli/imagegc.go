@@ -15,7 +15,7 @@ import (
 func newImageGCCommand(e *env) *cobra.Command {
 	o := image.GCOptions{Grace: 24 * time.Hour, Unused: true}
 	var format string
-	cmd := verb("gc [flags]", "Remove images that no pod was made from and nobody used for long", cobra.NoArgs)
+	cmd := verb("gc [flags]", "Remove images that no pod was made from and nobody used for long", between(0, 0))
 	fs := cmd.Flags()
 	oneVar(fs, &o.Grace, "grace-period", "DURATION", "how long an unused image stays (default 24h)", parseDuration)
 	alias(fs, "older-than", "", "grace-period")

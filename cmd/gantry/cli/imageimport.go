@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"math"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,7 +12,7 @@ import (
 // newImageImportCommand is fetch for what lies on this machine, and nothing else: a mistyped path never asks a registry.
 func newImageImportCommand(e *env) *cobra.Command {
 	o := fetchOptions{pull: "update"}
-	cmd := verb("import [flags] FILE...", "Store images of layouts and archives on this machine, and print their IDs", cobra.MinimumNArgs(1))
+	cmd := verb("import [flags] FILE...", "Store images of layouts and archives on this machine, and print their IDs", between(1, math.MaxInt))
 	fs := cmd.Flags()
 	fs.BoolVarP(&o.quiet, "quiet", "q", false, "no progress on stderr")
 	fs.StringVar(&o.format, "format", "text", "text or json")

@@ -21,7 +21,7 @@ type imageListOptions struct {
 
 func newImageListCommand(e *env) *cobra.Command {
 	o := &imageListOptions{}
-	cmd := verb("list [flags]", "List stored images", cobra.NoArgs)
+	cmd := verb("list [flags]", "List stored images", between(0, 0))
 	cmd.Aliases = []string{"ls"}
 	fs := cmd.Flags()
 	fs.BoolVar(&o.full, "full", false, "whole IDs and times")
@@ -162,7 +162,7 @@ func (o *imageListOptions) compare() (func(a, b *image.Image) int, error) {
 }
 
 func newImageInspectCommand(e *env) *cobra.Command {
-	cmd := verb("inspect IMAGE", "Show all that is known of an image, as JSON", cobra.ExactArgs(1))
+	cmd := verb("inspect IMAGE", "Show all that is known of an image, as JSON", between(1, 1))
 	cmd.Flags().String("format", "json", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r, i, err := getImage(cmd.Context(), e, args[0])

@@ -20,7 +20,7 @@ type treeOptions struct{ rootfsOnly, overwrite bool }
 // had laid below; the layers of an image here are always all of it.
 func newImageTreeCommand(e *env, name string) *cobra.Command {
 	o := treeOptions{}
-	cmd := verb(name+" [flags] IMAGE DIR", "Unpack an image into DIR: manifest, config and rootfs", cobra.ExactArgs(2))
+	cmd := verb(name+" [flags] IMAGE DIR", "Unpack an image into DIR: manifest, config and rootfs", between(2, 2))
 	cmd.Flags().BoolVar(&o.rootfsOnly, "rootfs-only", false, "DIR itself becomes the root file system")
 	cmd.Flags().BoolVar(&o.overwrite, "overwrite", false, "replace DIR if it is there")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +19,7 @@ type verifyOptions struct {
 
 func newImageVerifyCommand(e *env) *cobra.Command {
 	o := verifyOptions{}
-	cmd := verb("verify [flags] IMAGE...", "Hash the stored bytes of images again", cobra.MinimumNArgs(1))
+	cmd := verb("verify [flags] IMAGE...", "Hash the stored bytes of images again", between(1, math.MaxInt))
 	cmd.Flags().StringVar(&o.format, "format", "text", "text or json")
 	cmd.Flags().BoolVar(&o.repair, "repair", false, "fetch again, by digest, what is not what it should be; running pods keep what they have")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return runImageVerify(cmd.Context(), e, o, args) }

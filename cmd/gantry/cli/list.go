@@ -19,7 +19,7 @@ type listOptions struct {
 
 func newListCommand(e *env) *cobra.Command {
 	o := &listOptions{}
-	cmd := verb("list [flags]", "List pods", cobra.NoArgs)
+	cmd := verb("list [flags]", "List pods", between(0, 0))
 	cmd.Aliases = []string{"ps"}
 	fs := cmd.Flags()
 	fs.BoolVar(&o.full, "full", false, "whole UUIDs, image IDs and times")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,12 +27,21 @@ func newLogsCommand(e *env) *cobra.Command {
 	addUUIDFile(fs, &o.uuidFile)
 	fs.BoolVarP(&o.Follow, "follow", "f", false, "go on until the pod is over")
 	listVar(fs, &o.Apps, "app", "APP", "only this app", appName)
-	fs.IntVarP(&o.Tail, "tail", "n", -1, "only the last N lines")
+	o.Tail = -1
+	fs.VarP(&value{typ: "N", set: func(s string) (err error) { o.Tail, err = parseLines(s); return err }}, "tail", "n", "only the last N lines")
 	oneVar(fs, &o.Since, "since", "TIME", "only what is younger: 2026-01-02T15:04:05Z, or 10m", parseTime)
 	oneVar(fs, &o.Until, "until", "TIME", "only what is older", parseTime)
 	fs.BoolVarP(&o.timestamps, "timestamps", "t", false, "begin each line with its time")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return runLogs(cmd.Context(), e, o, args) }
 	return cmd
+}
+
+func parseLines(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return 0, fmt.Errorf("%q: want a number of lines", s)
+	}
+	return int(n), nil
 }
 
 // parseTime takes a time, or how long ago it was.

@@ -66,7 +66,7 @@ func TestRefusals(t *testing.T) {
 		{"wait nobody", "no such pod", kindNotFound},
 		{"stop nobody other", `no such pod: "nobody"; no such pod: "other"`, kindNotFound},
 		{"kill --signal=SIGFOO x", "unknown signal", kindUsage},
-		{"fetch", "gantry: fetch: requires at least 1 arg", kindUsage},
+		{"fetch", "gantry: fetch: too few arguments: 0, want 1", kindUsage},
 		{"fetch UPPER/x", "gantry: fetch: parse image reference", kindUsage},
 		{"fetch --signature=x y", "--signature: it is for one appc image", kindUsage},
 		{"fetch oci:/nowhere", "gantry: fetch: oci:/nowhere: ", ""},

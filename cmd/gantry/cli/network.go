@@ -34,7 +34,7 @@ func newNetworkCommand(e *env) *cobra.Command {
 func newNetworkListCommand(e *env) *cobra.Command {
 	var format string
 	var noLegend bool
-	cmd := verb("list [flags]", "List the networks that --net can name", cobra.NoArgs)
+	cmd := verb("list [flags]", "List the networks that --net can name", between(0, 0))
 	cmd.Flags().StringVar(&format, "format", "text", "text or json")
 	cmd.Flags().BoolVar(&noLegend, "no-legend", false, "no line of column names")
 	cmd.RunE = func(*cobra.Command, []string) error { return runNetworkList(e, format, noLegend) }
@@ -85,7 +85,7 @@ func runNetworkList(e *env, format string, noLegend bool) error {
 
 func newNetworkInspectCommand(e *env) *cobra.Command {
 	var format string
-	cmd := verb("inspect [flags] POD|NETWORK", "Show what a pod has of networks, or how a network is configured", cobra.ExactArgs(1))
+	cmd := verb("inspect [flags] POD|NETWORK", "Show what a pod has of networks, or how a network is configured", between(1, 1))
 	cmd.Flags().StringVar(&format, "format", "text", "text or json")
 	cmd.RunE = func(_ *cobra.Command, args []string) error { return runNetworkInspect(e, args[0], format) }
 	return cmd
@@ -208,7 +208,7 @@ func attachmentColumns() []column[attachmentRow] {
 func newNetworkCheckCommand(e *env) *cobra.Command {
 	var format string
 	var repair bool
-	cmd := verb("check [flags]", "Compare the host's network with what the pods should have", cobra.NoArgs)
+	cmd := verb("check [flags]", "Compare the host's network with what the pods should have", between(0, 0))
 	cmd.Flags().StringVar(&format, "format", "text", "text or json")
 	cmd.Flags().BoolVar(&repair, "repair", false, "put back rules, leases and routes that somebody has taken away")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runNetworkCheck(cmd.Context(), e, repair, format) }

@@ -120,7 +120,9 @@ func started(e *env, uuid string, err error) error {
 	var failed *runtime.StartError
 	switch {
 	case err == nil:
-		fmt.Fprintln(e.stdout, uuid)
+		if _, err := fmt.Fprintln(e.stdout, uuid); err != nil { // who is not told of it cannot stop it
+			return withHint(fmt.Errorf("%w: pod %s runs", err, uuid), "gantry stop %s", uuid)
+		}
 		return nil
 	case !errors.As(err, &failed) || failed.Code == 0 || failed.Code == exitGantry:
 		return err

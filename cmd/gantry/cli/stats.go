@@ -207,7 +207,7 @@ func statsColumns() []column[statsRow] {
 }
 
 func newMetricsCommand(e *env) *cobra.Command {
-	cmd := verb("metrics", "Print the state of all pods as OpenMetrics text", cobra.NoArgs)
+	cmd := verb("metrics", "Print the state of all pods as OpenMetrics text", between(0, 0))
 	cmd.Long = "Print the state and use of all pods as OpenMetrics text. For node_exporter's textfile collector:\n" +
 		"  gantry metrics >gantry.prom.new && mv gantry.prom.new /var/lib/node_exporter/gantry.prom"
 	cmd.RunE = func(*cobra.Command, []string) error {

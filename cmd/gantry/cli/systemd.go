@@ -83,7 +83,7 @@ func ownPath() string {
 
 func newSystemdGeneratorCommand(e *env) *cobra.Command {
 	var pods string
-	cmd := verb("generator NORMAL-DIR [EARLY-DIR LATE-DIR]", "Write the units of pod files, as a generator of systemd", cobra.RangeArgs(1, 3))
+	cmd := verb("generator NORMAL-DIR [EARLY-DIR LATE-DIR]", "Write the units of pod files, as a generator of systemd", between(1, 3))
 	cmd.Flags().StringVar(&pods, "pods", systemd.PodsDir, "where the pod files are")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		// A boot goes on without a unit that cannot be made: systemd shows what is said here, and nothing fails.

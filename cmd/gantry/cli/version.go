@@ -13,7 +13,7 @@ import (
 
 func newVersionCommand(e *env) *cobra.Command {
 	var format string
-	cmd := verb("version [flags]", "Print the versions of gantry and of everything linked", cobra.NoArgs)
+	cmd := verb("version [flags]", "Print the versions of gantry and of everything linked", between(0, 0))
 	cmd.Flags().StringVar(&format, "format", "text", "text or json")
 	cmd.RunE = func(*cobra.Command, []string) error { return runVersion(e, format) }
 	return cmd
@@ -70,7 +70,7 @@ func runVersion(e *env, format string) error {
 }
 
 func newConfigCommand(e *env) *cobra.Command {
-	cmd := verb("config", "Print the merged configuration as JSON", cobra.NoArgs)
+	cmd := verb("config", "Print the merged configuration as JSON", between(0, 0))
 	cmd.RunE = func(*cobra.Command, []string) error { return runConfig(e) }
 	return cmd
 }
