@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -15,7 +16,7 @@ const removedApp = ".trash-"
 // holds the pod's gc lock, which keeps others from it.
 func (s *Store) Amend(p *Pod) *Draft { return &Draft{Pod: p, store: s} }
 
-// SweepApps deletes what killed commands left of apps that are none: removed ones, and those that were being added. The caller holds
+// SweepApps deletes what is left of apps that are none: removed ones, and those that were being added by commands that were killed. The caller holds
 // the pod's gc lock.
 func (d *Draft) SweepApps() error {
 	entries, err := fs.ReadDir(d.root.FS(), appsDir)
@@ -28,7 +29,41 @@ func (d *Draft) SweepApps() error {
 			errs = append(errs, RemoveTree(filepath.Join(d.Path(), appsDir, e.Name())))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, d.sweepVolumes())...)
+}
+
+// sweepVolumes deletes the empty volumes that came with apps which are gone: they are nobody's, and would be the next one's of the same name.
+func (d *Draft) sweepVolumes() error {
+	m, err := d.Manifest()
+	if err != nil {
+		return err
+	}
+	apps, err := d.Apps()
+	if err != nil {
+		return err
+	}
+	kept := map[string]bool{}
+	for _, v := range m.Volumes {
+		if v.App == "" || slices.ContainsFunc(apps, func(a *App) bool { return a.Name == v.App }) {
+			kept[v.Name] = true
+		}
+	}
+	for _, a := range apps {
+		for _, v := range a.Volumes {
+			kept[v.Name] = true
+		}
+	}
+	entries, err := fs.ReadDir(d.root.FS(), VolumePath(""))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var errs []error
+	for _, e := range entries {
+		if !kept[e.Name()] {
+			errs = append(errs, RemoveTree(filepath.Join(d.Path(), VolumePath(e.Name()))))
+		}
+	}
+	return errors.Join(append(errs, err)...)
 }
 
 // DropApp takes the app out of the pod, with its logs. Only stage1 calls it, when nothing of the app is left but files, which Draft.SweepApps

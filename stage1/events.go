@@ -190,7 +190,9 @@ func (s *supervisor) over(a *app, run *pods.AppRun) {
 	if a.terminal != nil { // another run has another one
 		a.terminal.end()
 	}
-	a.tellStopped()
+	if !a.cleanUp { // else when that is over
+		a.tellStopped()
+	}
 	if a.done && run.Code != 0 && a.Essential && !a.held && !s.manifest.Sandbox {
 		s.fail(run.Code, whyOver(a, run))
 		s.end()

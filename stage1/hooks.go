@@ -125,5 +125,6 @@ func (s *supervisor) postStopOver(a *app, run *pods.AppRun) {
 	if run.Code != 0 {
 		s.unclean = fmt.Errorf("app %s: %s", a.Name, run.Reason)
 	}
+	a.tellStopped()
 	s.settle()
 }

@@ -30,10 +30,11 @@ func (w *watchdog) start() {
 	}
 }
 
-// beaten says that the supervisor is well, and with it every app that wants to be watched.
+// beaten says that the supervisor is well, and with it every app that wants to be watched. A hook says nothing, and an app that was asked to stop
+// has its time for that.
 func (s *supervisor) beaten() {
 	for a := range s.apps {
-		if a.Watchdog && a.pid != 0 && !s.ending && time.Since(latest(a.alive, a.started)) > s.watchdog.period {
+		if a.Watchdog && a.pid != 0 && a.hook == "" && a.deadline.IsZero() && !s.ending && time.Since(latest(a.alive, a.started)) > s.watchdog.period {
 			s.announce.status("app " + a.Name + " has said no WATCHDOG=1 for " + s.watchdog.period.String())
 			return
 		}

@@ -3,6 +3,7 @@ package bundle
 import (
 	"cmp"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"path"
 	"path/filepath"
@@ -140,7 +141,15 @@ func placeAt(places []Place, path string) Place {
 	return Place{}
 }
 
-func clipName(s string) string { return s[:min(len(s), 20)] }
+// clipName is what of an app's name is in its volumes' names: of a long one its beginning, and a number that tells it from others that begin so.
+func clipName(s string) string {
+	if len(s) <= 20 {
+		return s
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(s))
+	return fmt.Sprintf("%s-%08x", s[:11], h.Sum32())
+}
 
 func volumeMount(podPath string, v Volume, m Mount) specs.Mount {
 	readOnly := v.ReadOnly || m.ReadOnly
