@@ -10,7 +10,7 @@ import (
 func TestJournal(t *testing.T) {
 	m := boot(t)
 	m.unit(t, "journal.service", contract+strings.Replace(run, "run ", "run --pod-name=talk ", 1)+
-		busybox+" --name=web -- sh -c 'echo hello; echo oops >&2; printf unended; exec sleep 1000' --- "+
+		busybox+" --name=web -- sh -c 'echo hello; sleep 0.2; echo oops >&2; printf unended; exec sleep 1000' --- "+
 		busybox+" --name=db -- sh -c 'head -c 40000 /dev/zero | tr \"\\\\0\" x; echo; exec sleep 1000'\n")
 	m.start(t, "journal.service")
 	uuid := m.uuid(t, "journal.service")
@@ -74,7 +74,7 @@ func TestLogsAgree(t *testing.T) {
 // --stdout=journal is journald's own socket: the lines are there, by app and unit, and nobody copied them.
 func TestJournalUncopied(t *testing.T) {
 	m := boot(t)
-	m.unit(t, "uncopied.service", contract+run+busybox+" --name=web --user=1000 --stdout=journal --stderr=journal -- sh -c 'echo hello; echo oops >&2; exec sleep 1000'\n")
+	m.unit(t, "uncopied.service", contract+run+busybox+" --name=web --user=1000 --stdout=journal --stderr=journal -- sh -c 'echo hello; sleep 0.2; echo oops >&2; exec sleep 1000'\n")
 	m.start(t, "uncopied.service")
 	uuid := m.uuid(t, "uncopied.service")
 	var got string
