@@ -96,12 +96,12 @@ func (j *journal) send(line, fields []byte) bool {
 	if j.full {
 		flags |= unix.MSG_DONTWAIT
 	}
-	err := unix.EINTR
-	for err == unix.EINTR {
-		err, _ = unix.Sendto(j.fd, j.buf, flags, &unix.SockaddrUnix{Name: journalSocket}).(unix.Errno)
+	err := error(unix.EINTR)
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Sendto(j.fd, j.buf, flags, &unix.SockaddrUnix{Name: journalSocket})
 	}
-	j.full = err == unix.EAGAIN
-	return err == 0
+	j.full = errors.Is(err, unix.EAGAIN)
+	return err == nil
 }
 
 // journalStdout takes the output of a program as it is: a connection for each stream.

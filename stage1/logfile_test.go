@@ -77,7 +77,7 @@ func TestLogRotates(t *testing.T) {
 			}
 		}
 		dropped, err := d.Dropped("web")
-		if err != nil || int(dropped.Lines)+kept != lines || dropped.Bytes < uint64(dropped.Lines)*uint64(length) {
+		if err != nil || int(dropped.Lines)+kept != lines || dropped.Bytes < dropped.Lines*uint64(length) {
 			t.Errorf("lines of %d bytes: %d kept, %+v dropped of %d, %v", length, kept, dropped, lines, err)
 		}
 		entries, err := os.ReadDir(filepath.Join(d.Path(), "logs"))

@@ -20,7 +20,7 @@ func ParseKeys(s string) ([]byte, error) {
 		switch {
 		case len(part) == 1 && part[0] > ' ' && part[0] < 0x7f:
 			keys = append(keys, part[0])
-		case ctrl && len(name) == 1 && (name[0] >= 'a' && name[0] <= 'z' || strings.Contains("@[\\]^_", name)):
+		case ctrl && len(name) == 1 && (name[0] >= 'a' && name[0] <= 'z' || strings.ContainsAny(name, "@[\\]^_")):
 			keys = append(keys, strings.ToUpper(name)[0]&0x1f)
 		default:
 			return nil, fmt.Errorf("detach keys %q: want single characters and ctrl-X, X one of a-z @ [ \\ ] ^ _, separated by commas", s)

@@ -43,7 +43,7 @@ func generate(file, name, out, gantry string) error {
 	if err != nil {
 		return err
 	}
-	pod, err := parsePodFile(string(text))
+	pod, err := parsePodFile(text)
 	if err != nil {
 		return err
 	}
