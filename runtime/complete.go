@@ -177,9 +177,29 @@ func (req *Request) checkVolumes() error {
 			return fmt.Errorf("volume %q: propagation=shared is for directories, and not with --private-users", v.Name)
 		}
 	}
+	if err := checkTargets("every app", req.Mounts); err != nil {
+		return err
+	}
+	for _, a := range req.Apps {
+		if err := checkTargets("app "+a.Name, a.Mounts); err != nil {
+			return err
+		}
+	}
 	req.findShared()
 	if len(req.Apps) > 1 && !req.HostIPC {
 		req.Volumes = append(req.Volumes, bundle.ShmVolume())
+	}
+	return nil
+}
+
+// checkTargets refuses two mounts at one place, of which one would not be seen. (An app's takes the place of one that every app has.)
+func checkTargets(whose string, mounts []bundle.Mount) error {
+	seen := map[string]bundle.Mount{}
+	for _, m := range mounts {
+		if first, ok := seen[m.Target]; ok && first != m {
+			return fmt.Errorf("%s: two volumes are to be mounted at %q", whose, m.Target)
+		}
+		seen[m.Target] = m
 	}
 	return nil
 }

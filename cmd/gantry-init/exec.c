@@ -171,6 +171,8 @@ __attribute__((noreturn)) static void search(const char *path, char **argv, char
 	static char found[PATH_MAX];
 	int denied = 0;
 
+	if (!argv[0][0]) /* else every directory of path would be what is found */
+		fail(NOT_FOUND, "\"\"", ": the program's name is empty");
 	for (;; path++) {
 		char *p = found;
 		size_t n = 0;

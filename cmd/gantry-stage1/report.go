@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods/printable"
 )
 
 // jsonFlag is --log-format=json of gantry, handed on.
@@ -63,5 +65,7 @@ func kindOf(code int, err error) string {
 	return "internal"
 }
 
-// oneLine joins the lines of a joined error.
-func oneLine(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ") }
+// oneLine joins the lines of a joined error. An image's program may be called as no terminal should be told.
+func oneLine(s string) string {
+	return printable.Text(strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "))
+}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/gantryrun/gantry/pods/printable"
 )
 
 // writeJSON prints v as one indented document. Strings of foreign origin may hold what terminals obey and encoding/json
@@ -38,7 +40,7 @@ func writeJSON(w io.Writer, v any) error {
 	return err
 }
 
-func unsafeInJSON(r rune) bool { return r != '\n' && unsafeRune(r) }
+func unsafeInJSON(r rune) bool { return r != '\n' && printable.Unsafe(r) }
 
 // mustJSON encodes what cannot fail: maps and structs of text.
 func mustJSON(v any) []byte {
