@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -32,7 +31,7 @@ func (d *Draft) SweepApps() error {
 	return errors.Join(append(errs, d.sweepVolumes())...)
 }
 
-// sweepVolumes deletes the empty volumes that came with apps which are gone: they are nobody's, and would be the next one's of the same name.
+// sweepVolumes deletes the empty volumes that came with added apps which are gone: they are nobody's, and would be the next one's of the same name.
 func (d *Draft) sweepVolumes() error {
 	m, err := d.Manifest()
 	if err != nil {
@@ -44,9 +43,7 @@ func (d *Draft) sweepVolumes() error {
 	}
 	kept := map[string]bool{}
 	for _, v := range m.Volumes {
-		if v.App == "" || slices.ContainsFunc(apps, func(a *App) bool { return a.Name == v.App }) {
-			kept[v.Name] = true
-		}
+		kept[v.Name] = true // an added app may mount one that came with another app, too
 	}
 	for _, a := range apps {
 		for _, v := range a.Volumes {

@@ -26,9 +26,6 @@ func (l *Lock) File() *os.File { return l.file }
 // Release gives the lock back.
 func (l *Lock) Release() error { return l.file.Close() }
 
-// InheritLock takes over a lock whose descriptor another program left open.
-func InheritLock(f *os.File) *Lock { return &Lock{file: f} }
-
 func setLock(f *os.File, typ int16, at int64) error {
 	lk := unix.Flock_t{Type: typ, Whence: 0, Start: at, Len: 1}
 	err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lk)

@@ -1,6 +1,7 @@
 package stage1
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
@@ -33,15 +34,26 @@ func etcFiles(m *pods.Manifest, net *pods.Net, dns pods.DNS, runDir, rootfs stri
 	binds := map[string]string{}
 	for target, content := range files {
 		source := filepath.Join(runDir, filepath.Base(target))
-		if err := os.WriteFile(source, []byte(content), 0o644); err != nil {
-			return nil, err
-		}
-		if err := os.Chmod(source, 0o644); err != nil { // umask
+		if err := writeOnce(source, content); err != nil {
 			return nil, err
 		}
 		binds[target] = source
 	}
 	return binds, nil
+}
+
+// writeOnce writes a file that is the same for all apps of the pod. One that is there may be bound into apps that run: an app that is added
+// must not empty it under them.
+func writeOnce(path, content string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(content)
+	return errors.Join(err, f.Chmod(0o644), f.Close()) // umask
 }
 
 func hasContent(image *os.Root, name string) bool {

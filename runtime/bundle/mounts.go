@@ -123,13 +123,23 @@ func imageVolumes(in Input) ([]Volume, []Mount) {
 			name = place.Name
 		}
 		if _, ok := findVolume(name, in.Pod.Volumes); !ok {
-			name = fmt.Sprintf("%s-%d-%s", clipName(in.App.Name), len(volumes), slug(target))
-			volumes = append(volumes, Volume{Name: name[:min(len(name), 63)], Kind: KindEmpty, From: target})
-			name = volumes[len(volumes)-1].Name
+			name = freeName(in, volumes, target)
+			volumes = append(volumes, Volume{Name: name, Kind: KindEmpty, From: target})
 		}
 		mounts = append(mounts, Mount{Volume: name, Target: target, ReadOnly: place.ReadOnly})
 	}
 	return volumes, mounts
+}
+
+// freeName is one that no volume has: neither of others, the app's own, nor of the pod, one of an app that was removed, say.
+func freeName(in Input, others []Volume, target string) string {
+	for n := len(others); ; n++ {
+		name := fmt.Sprintf("%s-%d-%s", clipName(in.App.Name), n, slug(target))
+		name = name[:min(len(name), 63)]
+		if _, taken := findVolume(name, in.Pod.Volumes, others); !taken {
+			return name
+		}
+	}
 }
 
 func placeAt(places []Place, path string) Place {
