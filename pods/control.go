@@ -18,7 +18,7 @@ const (
 	// program has been executed.
 	ControlRestart = "restart"
 	// ControlStop stops an app as a stop of the pod would, and leaves it stopped, whatever its policy; the pod goes on. The reply comes when
-	// it has ended. ControlStart starts one that is not running; the reply comes when its program has been executed.
+	// it has ended, with its post-stop hook. ControlStart starts one that is not running; the reply comes when its program has been executed.
 	ControlStop  = "stop"
 	ControlStart = "start"
 	// ControlAdd takes an app whose app.json has just been written, and does not start it. ControlRemove forgets one that does not run, and takes
