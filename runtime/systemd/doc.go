@@ -3,5 +3,5 @@
 //
 // It never runs on the path of a pod that systemd started: there, the process is the pod's supervisor, and a notification
 // socket is all that is needed. It never edits a unit that somebody else wrote.
-// Invariant: a systemd that does not answer costs five seconds, and nothing else.
+// Invariant: a systemd that does not answer costs four seconds, and nothing else.
 package systemd

@@ -18,7 +18,7 @@ var ErrUnavailable = errors.New("systemd does not answer")
 var ErrRefused = errors.New("systemd refused the unit")
 
 // Patience is how long systemd may take to start the unit's process.
-const Patience = 5 * time.Second
+const Patience = 4 * time.Second
 
 // Booted says whether this host runs systemd, as sd_booted(3) does.
 func Booted() bool {

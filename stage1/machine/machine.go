@@ -15,7 +15,7 @@ import (
 )
 
 // Patience is what a call may take, from the connection to the answer.
-const Patience = 5 * time.Second
+const Patience = 4 * time.Second
 
 // systemBus is where the bus is unless the environment says otherwise.
 const systemBus = "unix:path=/run/dbus/system_bus_socket"
