@@ -19,21 +19,27 @@ import (
 
 // check is CHECK of the built-in plugins: what ADD has made and its result says is still there.
 func (c *call) check(ctx context.Context, plugin string) error {
-	var pc ptpConf
-	if err := json.Unmarshal(c.stdin, &pc); err != nil {
-		return fmt.Errorf("read configuration: %w", err)
-	}
-	prev, err := c.prevResult(&pc.PluginConf)
+	pc, prev, err := c.confAndResult()
 	if err != nil {
 		return err
 	}
 	switch plugin {
 	case conf.TypePTP:
-		return c.ptpCheck(ctx, &pc, prev)
+		return c.ptpCheck(ctx, pc, prev)
 	case conf.TypePortmap:
 		return c.portmapCheck(&pc.pluginConf, prev)
 	}
 	return c.leasesCheck(prev)
+}
+
+// confAndResult is the plugin's configuration, and what its ADD said.
+func (c *call) confAndResult() (*ptpConf, *types100.Result, error) {
+	var pc ptpConf
+	if err := json.Unmarshal(c.stdin, &pc); err != nil {
+		return nil, nil, fmt.Errorf("read configuration: %w", err)
+	}
+	prev, err := c.prevResult(&pc.PluginConf)
+	return &pc, prev, err
 }
 
 func (c *call) ptpCheck(ctx context.Context, pc *ptpConf, prev *types100.Result) error {
@@ -188,17 +194,13 @@ func (c *call) status(ctx context.Context, plugin string) error {
 
 // repair puts back what check misses, but for the interface itself.
 func (c *call) repair(ctx context.Context, plugin string) error {
-	var pc ptpConf
-	if err := json.Unmarshal(c.stdin, &pc); err != nil {
-		return fmt.Errorf("read configuration: %w", err)
-	}
-	prev, err := c.prevResult(&pc.PluginConf)
+	pc, prev, err := c.confAndResult()
 	if err != nil {
 		return err
 	}
 	switch plugin {
 	case conf.TypePTP:
-		return c.ptpRepair(ctx, &pc, prev)
+		return c.ptpRepair(ctx, pc, prev)
 	case conf.TypePortmap:
 		return c.publish(&pc.pluginConf, prev)
 	}
