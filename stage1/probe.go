@@ -13,6 +13,7 @@ import (
 // others, and its next question a moment for the timer. It ends when the app is ready, or over.
 type probe struct {
 	pid  int // of gantry-launch enter, while a command runs
+	of   int // the run of the app that it asks
 	at   time.Time
 	wait time.Duration
 }
@@ -51,6 +52,7 @@ func (s *supervisor) ask(a *app) error {
 	argv := []string{
 		"gantry-launch", "enter", "--run-dir=" + s.runDir, "--pod-dir=" + s.opts.Path, "--app=" + a.Name, "--limit=" + commandTime, "--",
 	}
+	a.probe.of = a.runs
 	a.probe.pid, err = spawn(s.opts.Programs.Launch, append(argv, a.readiness.Command...), []*os.File{null, null, null}, nil)
 	return err
 }
@@ -62,7 +64,7 @@ func (s *supervisor) answeredProbe(pid int, status unix.WaitStatus) bool {
 		return false
 	}
 	a.probe.pid, a.probe.at = 0, time.Now().Add(a.probe.wait)
-	if status.Exited() && status.ExitStatus() == 0 && a.pid != 0 {
+	if status.Exited() && status.ExitStatus() == 0 && a.pid != 0 && a.probe.of == a.runs {
 		a.up = true
 	}
 	s.settle()
