@@ -79,11 +79,11 @@ func TestSocketActivation(t *testing.T) {
 	if second := m.sh(t, "busybox nc -w 20 127.0.0.1 8101 </dev/null"); !strings.HasPrefix(second, "web ") || second == first {
 		t.Errorf("the socket more was answered by %q, the first by %q", second, first)
 	}
-	journal := m.journal(t, service)
-	if !strings.Contains(journal, "ctl: fds=1 names=admin pid=mine blocking next=closed") ||
-		!strings.Contains(journal, "web: fds=2 names=http:more pid=mine blocking blocking next=closed") {
-		t.Errorf("what the apps find:\n%s", journal)
-	}
+	await(t, "what the apps find", func() bool {
+		journal := m.journal(t, service)
+		return strings.Contains(journal, "ctl: fds=1 names=admin pid=mine blocking next=closed") &&
+			strings.Contains(journal, "web: fds=2 names=http:more pid=mine blocking blocking next=closed")
+	})
 	m.write(t, "/run/clients", `for i in $(seq 60); do [ "$(busybox nc -w 20 127.0.0.1 8100 </dev/null)" = "`+first+`" ] && echo ok || echo lost; sleep 0.02; done`)
 	m.sh(t, "sh /run/clients >/run/answers & for i in 1 2 3; do sleep 0.3; systemctl restart "+service+"; done; wait")
 	if s := m.sh(t, "sort /run/answers | uniq -c"); strings.Join(strings.Fields(s), " ") != "60 ok" {
@@ -110,9 +110,9 @@ func TestSocketOfOneApp(t *testing.T) {
 	if s := m.sh(t, ask); s != "app 0" {
 		t.Errorf("after a restart of the app: %q", s)
 	}
-	if j := m.journal(t, "single.service"); strings.Count(j, "fds=1 names=single.socket pid=mine nonblocking next=closed") != 2 {
-		t.Errorf("what the app finds, twice:\n%s", j)
-	}
+	await(t, "what the app finds, twice", func() bool {
+		return strings.Count(m.journal(t, "single.service"), "fds=1 names=single.socket pid=mine nonblocking next=closed") == 2
+	})
 }
 
 // An appc image says itself which port it takes; one that nobody takes, or that nobody passes, is an error that says so.
