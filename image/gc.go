@@ -42,12 +42,17 @@ type GCReport struct {
 	Freed   int64    `json:"freed"` // bytes of layers and indexes
 }
 
+// newGCReport has no nil slice, which would be null in JSON.
+func newGCReport() GCReport {
+	return GCReport{Images: []string{}, Layers: []string{}, Trees: []string{}}
+}
+
 // GC takes away what no pod and no name needs: records, then trees and layers that no other image shares, then what
 // crashes left behind. It decides and renames under the exclusive lock, and deletes after it. It is idempotent, may be
 // killed at any point, and needs no space to work. The report is valid as far as it goes when there is an error.
 func (s *Store) GC(ctx context.Context, opts GCOptions) (GCReport, error) {
 	if there, err := exists(s.imagesDir()); err != nil || !there {
-		return GCReport{}, err
+		return newGCReport(), err
 	}
 	how := unix.LOCK_EX
 	if opts.DryRun {
@@ -55,9 +60,9 @@ func (s *Store) GC(ctx context.Context, opts GCOptions) (GCReport, error) {
 	}
 	unlock, err := s.lock(ctx, how)
 	if err != nil {
-		return GCReport{}, err
+		return newGCReport(), err
 	}
-	c := &collector{Store: s, opts: opts, now: time.Now()}
+	c := &collector{Store: s, opts: opts, now: time.Now(), report: newGCReport()}
 	err = c.collect(ctx)
 	unlock()
 	if err = errors.Join(err, c.emptyTrash()); err != nil {

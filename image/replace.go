@@ -46,7 +46,8 @@ func (s *Store) replaceLayer(ctx context.Context, diffID digest.Digest, r io.Rea
 
 // replace is commit where something may be in the place: both change names, and what was there goes.
 func (st *stage) replace() error {
-	// While we hold its lock nobody takes the old directory, under the name that it is about to get, for a stage.
+	// While we hold its lock nobody takes the old directory, under the name that it is about to get, for a stage. Nobody else wants this
+	// lock now, so there is nothing to call off: who else replaces it waits for the stage's.
 	old, err := lockStage(context.Background(), st.final)
 	if errors.Is(err, fs.ErrNotExist) {
 		st.again = false

@@ -169,6 +169,15 @@ func (onHost) Do(f func()) { f() }
 // serve answers each connection with the address that it comes from.
 func serve(t testing.TB, where doer, addr string) {
 	t.Helper()
+	serveAs(t, where, addr, func(c net.Conn) string {
+		from, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+		return from
+	})
+}
+
+// serveAs answers each connection with what say says.
+func serveAs(t testing.TB, where doer, addr string, say func(net.Conn) string) {
+	t.Helper()
 	where.Do(func() {
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
@@ -182,8 +191,7 @@ func serve(t testing.TB, where doer, addr string) {
 				if err != nil {
 					return
 				}
-				from, _, _ := net.SplitHostPort(c.RemoteAddr().String())
-				_, _ = io.WriteString(c, from)
+				_, _ = io.WriteString(c, say(c))
 				_ = c.Close()
 			}
 		}()

@@ -181,7 +181,7 @@ func TestARPClaimsChangeNothing(t *testing.T) {
 	serve(t, b, ":80")
 	serve(t, out, ":80")
 	a.Run("ip", "addr", "add", b.ip4().String()+"/32", "dev", "eth0")
-	serveAs(t, a, b.ip4().String()+":80")
+	serveAs(t, a, b.ip4().String()+":80", func(net.Conn) string { return "the liar" })
 	gw := net.IP(a.res.IPs[0].Gateway.AsSlice())
 	for range 3 {
 		for _, ip := range []net.IP{net.IP(b.ip4().AsSlice()), net.IP(c.ip4().AsSlice()), gw, out.IP4} {
@@ -191,29 +191,6 @@ func TestARPClaimsChangeNothing(t *testing.T) {
 		reaches(t, c, hostPort(b.ip4(), 80), c.ip4().String())
 		reaches(t, c, hostPort(out.IP4, 80), out.Host4.String())
 	}
-}
-
-// serveAs answers with what gives the liar away.
-func serveAs(t *testing.T, where doer, addr string) {
-	t.Helper()
-	where.Do(func() {
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		t.Cleanup(func() { _ = l.Close() })
-		go func() {
-			for {
-				conn, err := l.Accept()
-				if err != nil {
-					return
-				}
-				_, _ = conn.Write([]byte("the liar"))
-				_ = conn.Close()
-			}
-		}()
-	})
 }
 
 // What other tools have on the host is theirs: their tables, old and new, their leases, their links.
