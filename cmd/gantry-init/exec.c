@@ -6,6 +6,7 @@
  *   --seccomp-flags=F  of seccomp(2)
  *   --status-fd=M      where a failure is told, as a line "CODE reason"; end of file without one: the app runs
  *   --listen-fds=K     descriptors 3 to 3+K-1 are the app's; every other is closed when the app's program starts
+ *   --parent-death=S   the signal that the program gets when the process that started it dies (a client of enter); needs --status-fd
  *
  * It comes from a descriptor that nobody can open for writing, so that it does not matter that the app's other
  * processes can see it in /proc for a moment (CVE-2019-5736).
@@ -16,7 +17,9 @@
 #include <linux/elf.h>
 #include <linux/filter.h>
 #include <linux/limits.h>
+#include <linux/prctl.h>
 #include <linux/seccomp.h>
+#include <asm/poll.h>
 #include <asm/signal.h>
 
 #define STDIO 3
@@ -60,6 +63,23 @@ static void default_signals(void)
 	for (int sig = 1; sig <= 64; sig++)
 		SYS4(__NR_rt_sigaction, sig, &standard, NULL, sizeof(none));
 	SYS4(__NR_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
+}
+
+/* follow has the kernel send signal when the parent dies. One that died before is found out by its end of the status pipe: its process ID
+ * says nothing, since it is of another PID namespace. (The program keeps the setting unless it is set-user-ID and may be that.) */
+static void follow(long signal)
+{
+	struct pollfd reader = {.fd = status};
+	struct {
+		long sec, nsec;
+	} now = {0, 0};
+	long err = SYS5(__NR_prctl, PR_SET_PDEATHSIG, signal, 0, 0, 0);
+
+	if (err < 0)
+		fail_errno("follow the parent", err);
+	SYS5(__NR_ppoll, &reader, 1, &now, NULL, 0);
+	if (reader.revents & POLLERR)
+		quit(OWN);
 }
 
 static void install_filter(long fd, long flags)
@@ -203,7 +223,7 @@ __attribute__((noreturn)) static void search(const char *path, char **argv, char
 
 void run(char **argv, char **envp)
 {
-	long seccomp = -1, flags = 0, listen = 0, err;
+	long seccomp = -1, flags = 0, listen = 0, parent_death = 0, err;
 	const char *path = PATH_DEFAULT;
 	char *value;
 
@@ -216,13 +236,17 @@ void run(char **argv, char **envp)
 			status = number(value);
 		else if ((value = after(*argv, "--listen-fds=")))
 			listen = number(value);
+		else if ((value = after(*argv, "--parent-death=")))
+			parent_death = number(value);
 		else
 			fail(OWN, "unknown argument ", *argv);
 	}
-	if (!*argv || !*++argv || listen < 0)
+	if (!*argv || !*++argv || listen < 0 || parent_death < 0)
 		fail(OWN, "no program", "");
 
 	default_signals();
+	if (parent_death)
+		follow(parent_death);
 	int count = 0;
 	for (; envp[count]; count++)
 		if ((value = after(envp[count], "PATH=")))

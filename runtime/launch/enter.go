@@ -91,6 +91,7 @@ func enter(o EnterOptions, started func()) (int, error) {
 		return 0, err
 	}
 	defer last.close()
+	last.followUs(o.TTY)
 	if err := last.wrap(process); err != nil {
 		return 0, err
 	}

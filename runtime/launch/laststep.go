@@ -3,9 +3,11 @@ package launch
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 
 	"github.com/opencontainers/runc/libcontainer"
+	"golang.org/x/sys/unix"
 )
 
 // lastStep is gantry-init exec as seen from outside: what libcontainer executes in place of the app's program, which
@@ -14,7 +16,8 @@ type lastStep struct {
 	program *os.File // gantry-init, sealed; not ours to close
 	filter  *os.File // pipe that holds the seccomp filter, or nil
 	flags   uint32
-	status  *os.File // read end
+	follow  unix.Signal // what the program gets when who started it dies; 0: nothing
+	status  *os.File    // read end
 	statusW *os.File
 }
 
@@ -53,8 +56,19 @@ func (l *lastStep) wrap(process *libcontainer.Process) error {
 		args = append(args, "--seccomp-fd="+strconv.Itoa(first+2), "--seccomp-flags="+strconv.FormatUint(uint64(l.flags), 10))
 		process.ExtraFiles = append(process.ExtraFiles, l.filter)
 	}
+	if l.follow != 0 {
+		args = append(args, "--parent-death="+strconv.Itoa(int(l.follow)))
+	}
 	process.Args = append(append(args, "--"), process.Args...)
 	return checkArguments(process)
+}
+
+// followUs has the program die with this process: by SIGHUP where it has a terminal, as the kernel sends it to all of that one's session.
+func (l *lastStep) followUs(terminal bool) {
+	runtime.LockOSThread() // the signal is about the thread that starts it, which must not end before
+	if l.follow = unix.SIGKILL; terminal {
+		l.follow = unix.SIGHUP
+	}
 }
 
 // wait returns nil when the app's own program has been executed.

@@ -1,0 +1,68 @@
+package launch_test
+
+import (
+	"bufio"
+	"maps"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestEnterKilled: a client that is killed, whenever that is, takes its command along; of a terminal all of its session.
+func TestEnterKilled(t *testing.T) {
+	p := newPod(t)
+	p.startEntered(nil, p.profile(nil), "true")
+	before := p.processes(t)
+	gone := func(t *testing.T, client *exec.Cmd) {
+		t.Helper()
+		p.must(client.Process.Kill())
+		_ = client.Wait()
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+			now := p.processes(t)
+			if maps.Equal(now, before) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("these were there before: %v; these are there now: %v", before, now)
+			}
+			for { // of a client that is dead they are ours
+				if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != nil || pid <= 0 {
+					break
+				}
+			}
+		}
+	}
+	t.Run("its command runs", func(t *testing.T) {
+		cmd := p.enter("--", "sh", "-c", "trap '' HUP TERM INT; echo ready; exec sleep 1000")
+		out, err := cmd.StdoutPipe()
+		p.must(err)
+		p.must(cmd.Start())
+		if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+			t.Fatalf("got %q (%v)", line, err)
+		}
+		gone(t, cmd)
+	})
+	t.Run("on a terminal", func(t *testing.T) {
+		master, slave := openTerminal(t)
+		cmd := p.enter("--tty", "--", "sh", "-c", "echo ready; sleep 1000; sleep 1000")
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+		p.must(cmd.Start())
+		p.must(master.SetReadDeadline(time.Now().Add(30 * time.Second)))
+		if line, err := bufio.NewReader(master).ReadString('\n'); line != "ready\r\n" {
+			t.Fatalf("got %q (%v)", line, err)
+		}
+		gone(t, cmd)
+	})
+	t.Run("while it starts", func(t *testing.T) {
+		for n := range 30 {
+			cmd := p.enter("--", "sleep", "1000")
+			p.must(cmd.Start())
+			time.Sleep(time.Duration(n) * time.Millisecond)
+			gone(t, cmd)
+		}
+	})
+}
