@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -60,10 +61,15 @@ func Inside() bool { return os.Getenv(stageEnv) == "inside" }
 // Run runs this program again, in a new box, with other arguments and more environment. When it returns, the box
 // is gone with all that was in it.
 func Run(ctx context.Context, out io.Writer, args, env []string) error {
-	name := fmt.Sprintf("gantry-test-%d-%d", os.Getpid(), serial.Add(1))
+	name, err := boxName(serial.Add(1))
+	if err != nil {
+		return err
+	}
 	if err := makeCgroups(name); err != nil {
 		return errors.Join(fmt.Errorf("make cgroups of the box: %w", err), removeCgroups(name))
 	}
+	runtime.LockOSThread() // Pdeathsig is about the thread, which must not end before the box
+	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
 	cmd.Env = append(append(os.Environ(), env...), stageEnv+"=init:"+name)
 	cmd.Stdout, cmd.Stderr = out, out

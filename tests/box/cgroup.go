@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -63,7 +64,7 @@ func makeCgroups(name string) error {
 		return err
 	}
 	for _, h := range hs {
-		sweep(h.dir)
+		sweep(h.dir, name)
 		dir := filepath.Join(h.dir, name)
 		if h.v2 {
 			enableControllers(h.dir)
@@ -83,12 +84,26 @@ func makeCgroups(name string) error {
 	return nil
 }
 
-// sweep removes the cgroups of boxes whose test process is dead: one that was killed, or timed out, could not.
-func sweep(dir string) {
-	stale, _ := filepath.Glob(filepath.Join(dir, "gantry-test-*-*"))
+// boxName names the n-th box of this process. The PID namespace is part of it: the cgroups may be shared with processes of
+// another one, of a container for example, and these have PIDs that mean nothing here.
+func boxName(n int64) (string, error) {
+	var ns unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/pid", &ns); err != nil {
+		return "", fmt.Errorf("stat PID namespace: %w", err)
+	}
+	return fmt.Sprintf("gantry-test-%d-%d-%d", ns.Ino, os.Getpid(), n), nil
+}
+
+// sweep removes the cgroups of boxes whose test process is dead: one that was killed, or timed out, could not. Those of
+// another PID namespace than that of the box called name are left alone: whether their process lives is not to be seen
+// here, and an empty cgroup of a box that lives is one that it is just about to use.
+func sweep(dir, name string) {
+	parts := strings.Split(name, "-")
+	mine := strings.Join(parts[:3], "-") // gantry-test-NAMESPACE
+	stale, _ := filepath.Glob(filepath.Join(dir, mine+"-*-*"))
 	for _, s := range stale {
-		var pid, serial int
-		if _, err := fmt.Sscanf(filepath.Base(s), "gantry-test-%d-%d", &pid, &serial); err != nil {
+		pid, err := strconv.Atoi(strings.Split(filepath.Base(s), "-")[3])
+		if err != nil {
 			continue
 		}
 		if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
@@ -144,13 +159,13 @@ func (h hierarchy) mount() error {
 }
 
 // removeCgroups removes the box's cgroups and all below them. The kernel lets go of a dead process's cgroup a
-// little after its end, so a busy one is tried again for two seconds.
+// little after its end, so a busy one is tried again, for as long as a loaded machine may take.
 func removeCgroups(name string) error {
 	hs, err := listHierarchies()
 	if err != nil {
 		return err
 	}
-	deadline := time.Now().Add(2 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	var errs []error
 	for _, h := range hs {
 		err := removeTree(filepath.Join(h.dir, name))

@@ -84,7 +84,7 @@ func run(ctx context.Context, bin string) (err error) {
 func judge(diff []string, uuid string) error {
 	var ours []string
 	for _, line := range diff {
-		if strings.HasPrefix(line, "-") || strings.Contains(line, "gantry-test-") {
+		if strings.HasPrefix(line, "-") || strings.Contains(line, "gantry-test-") || strings.Contains(line, "gantry-host-") {
 			continue // gone, or of a test that runs beside
 		}
 		if strings.HasPrefix(line, "+ process") && !box.Inside() && !strings.Contains(line, uuid) {
@@ -179,7 +179,7 @@ func (d *demo) resetSysctls(ctx context.Context) error {
 
 // sweep removes what a broken-off demo left.
 func (d *demo) sweep() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if d.uuid != "" {
 		_, _ = d.do(ctx, "stop", "--force", d.uuid)
@@ -209,7 +209,7 @@ func (d *demo) run(ctx context.Context, args ...string) (string, error) {
 
 // waitLog waits until the pod's logs show text, then prints them.
 func (d *demo) waitLog(ctx context.Context, text string) error {
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		out, err := d.run(ctx, "logs", d.uuid)
 		if err != nil {
 			return err
@@ -234,9 +234,9 @@ func askHost(ctx context.Context, status string) error {
 	}
 	url := "http://" + m[1] + ":8080/"
 	fmt.Printf("$ curl %s\n", url)
-	client := http.Client{Transport: &http.Transport{Proxy: nil}, Timeout: 5 * time.Second}
+	client := http.Client{Transport: &http.Transport{Proxy: nil}, Timeout: 20 * time.Second}
 	var err error
-	for range 50 { // the server is starting
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) { // the server is starting
 		var req *http.Request
 		if req, err = http.NewRequestWithContext(ctx, http.MethodGet, url, nil); err != nil {
 			return err
@@ -248,7 +248,6 @@ func askHost(ctx context.Context, status string) error {
 			fmt.Printf("  %s", body)
 			return err
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
 	return fmt.Errorf("ask the server: %w", err)
 }

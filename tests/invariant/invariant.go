@@ -29,7 +29,7 @@ type Options struct {
 	Standing bool
 
 	// Wait bounds how long Check lets the kernel finish what it does on its own time: tearing down network
-	// devices and empty namespaces, reaping. Zero means five seconds.
+	// devices and empty namespaces, reaping. Zero means a minute: only a leak takes as long.
 	Wait time.Duration
 }
 
@@ -99,7 +99,7 @@ func missing(a, b []string) []string {
 func Settle(before Snapshot, opts Options) ([]string, error) {
 	wait := opts.Wait
 	if wait == 0 {
-		wait = 5 * time.Second
+		wait = time.Minute
 	}
 	deadline := time.Now().Add(wait)
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
