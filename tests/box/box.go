@@ -3,7 +3,7 @@
 // else on the network.
 //
 // It knows how such a host is made and unmade. It never changes the machine outside: the one thing that it
-// makes there is a cgroup per hierarchy, gantry-test-*, which it removes when the box is gone.
+// makes there is a cgroup per hierarchy, gantry-box-*, which it removes when the box is gone.
 // Invariant: when the first process of a box ends, the kernel kills every other one, whatever the test did.
 //
 // The way of a boxed test:

@@ -91,7 +91,7 @@ func boxName(n int64) (string, error) {
 	if err := unix.Stat("/proc/self/ns/pid", &ns); err != nil {
 		return "", fmt.Errorf("stat PID namespace: %w", err)
 	}
-	return fmt.Sprintf("gantry-test-%d-%d-%d", ns.Ino, os.Getpid(), n), nil
+	return fmt.Sprintf("gantry-box-%d-%d-%d", ns.Ino, os.Getpid(), n), nil
 }
 
 // sweep removes the cgroups of boxes whose test process is dead: one that was killed, or timed out, could not. Those of
@@ -99,7 +99,7 @@ func boxName(n int64) (string, error) {
 // here, and an empty cgroup of a box that lives is one that it is just about to use.
 func sweep(dir, name string) {
 	parts := strings.Split(name, "-")
-	mine := strings.Join(parts[:3], "-") // gantry-test-NAMESPACE
+	mine := strings.Join(parts[:3], "-") // gantry-box-NAMESPACE
 	stale, _ := filepath.Glob(filepath.Join(dir, mine+"-*-*"))
 	for _, s := range stale {
 		pid, err := strconv.Atoi(strings.Split(filepath.Base(s), "-")[3])

@@ -84,7 +84,7 @@ func run(ctx context.Context, bin string) (err error) {
 func judge(diff []string, uuid string) error {
 	var ours []string
 	for _, line := range diff {
-		if strings.HasPrefix(line, "-") || strings.Contains(line, "gantry-test-") || strings.Contains(line, "gantry-host-") {
+		if strings.HasPrefix(line, "-") || strings.Contains(line, "gantry-box-") || strings.Contains(line, "gantry-host-") {
 			continue // gone, or of a test that runs beside
 		}
 		if strings.HasPrefix(line, "+ process") && !box.Inside() && !strings.Contains(line, uuid) {
