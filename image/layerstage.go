@@ -6,13 +6,11 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/image/layer"
 )
@@ -22,6 +20,7 @@ type LayerStage struct {
 	stage  *stage
 	diffID digest.Digest
 	tar    *os.File
+	direct bool // tar is to be written past the page cache
 	layer  *layer.Layer
 }
 
@@ -52,15 +51,15 @@ func (s *Store) StageLayer(ctx context.Context, diffID digest.Digest) (*LayerSta
 	if err != nil || st == nil {
 		return nil, stageError(diffID, err)
 	}
-	return newLayerStage(st, diffID)
+	return s.newLayerStage(st, diffID)
 }
 
-func newLayerStage(st *stage, diffID digest.Digest) (*LayerStage, error) {
+func (s *Store) newLayerStage(st *stage, diffID digest.Digest) (*LayerStage, error) {
 	tar, err := createFile(st.path("tar"))
 	if err != nil {
 		return nil, stageError(diffID, errors.Join(err, st.abort()))
 	}
-	return &LayerStage{stage: st, diffID: diffID, tar: tar}, nil
+	return &LayerStage{stage: st, diffID: diffID, tar: tar, direct: s.pastCache(tar)}, nil
 }
 
 func stageError(diffID digest.Digest, err error) error {
@@ -75,7 +74,7 @@ func stageError(diffID digest.Digest, err error) error {
 func (ls *LayerStage) Fill(r io.Reader, limits layer.Limits) error {
 	ahead := newReadAhead(r)
 	defer ahead.stop()
-	tee := &tarTee{src: ahead, hash: sha256.New(), tar: ls.tar}
+	tee := &tarTee{src: ahead, hash: sha256.New(), tar: ls.tar, direct: ls.direct && setDirect(ls.tar, true) == nil}
 	scanned, err := layer.Scan(tee, limits)
 	if err == nil {
 		_, err = io.Copy(io.Discard, tee) // a scanner that stopped early must not leave bytes unhashed
@@ -129,48 +128,4 @@ func writeAll(f *os.File, fill func(io.Writer) error) error {
 		return err
 	}
 	return w.Flush()
-}
-
-// flushEvery bytes the kernel is asked to begin writing, so that the disk works while the processor does and the
-// final sync has little left.
-const flushEvery = 8 << 20
-
-// tarTee gives the bytes of src to the scanner, having hashed and written each block first.
-type tarTee struct {
-	src     *readAhead
-	hash    hash.Hash
-	tar     *os.File
-	block   []byte
-	written int64
-	flushed int64
-}
-
-func (t *tarTee) Read(p []byte) (int, error) {
-	if len(t.block) == 0 {
-		block, err := t.src.next()
-		if err != nil {
-			return 0, err
-		}
-		if err := t.take(block); err != nil {
-			return 0, err
-		}
-	}
-	n := copy(p, t.block)
-	t.block = t.block[n:]
-	return n, nil
-}
-
-func (t *tarTee) take(block []byte) error {
-	t.hash.Write(block)
-	if _, err := t.tar.Write(block); err != nil {
-		return err
-	}
-	t.block = block
-	t.written += int64(len(block))
-	if t.written-t.flushed >= flushEvery {
-		// A hint: where a file system does not know it, the sync at the end does all the work.
-		_ = unix.SyncFileRange(int(t.tar.Fd()), t.flushed, t.written-t.flushed, unix.SYNC_FILE_RANGE_WRITE)
-		t.flushed = t.written
-	}
-	return nil
 }

@@ -1,6 +1,9 @@
 package image
 
-import "io"
+import (
+	"io"
+	"unsafe"
+)
 
 // Blocks of a readAhead: enough that decompressing never waits for the hash, and few enough for four layers at once.
 const (
@@ -26,7 +29,7 @@ type block struct {
 func newReadAhead(src io.Reader) *readAhead {
 	r := &readAhead{full: make(chan block, blockCount), free: make(chan []byte, blockCount), quit: make(chan struct{})}
 	for range blockCount {
-		r.free <- make([]byte, blockSize)
+		r.free <- aligned(blockSize)
 	}
 	go r.run(src)
 	return r
@@ -83,3 +86,10 @@ func (r *readAhead) next() ([]byte, error) {
 
 // stop ends the goroutine, once src's Read returns. It may leave src mid-way.
 func (r *readAhead) stop() { close(r.quit) }
+
+// aligned makes a buffer that may be written past the page cache.
+func aligned(size int) []byte {
+	buf := make([]byte, size+directAlign)
+	skip := -uintptr(unsafe.Pointer(unsafe.SliceData(buf))) % directAlign
+	return buf[skip:][:size]
+}

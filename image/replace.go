@@ -30,7 +30,7 @@ func (s *Store) replaceLayer(ctx context.Context, diffID digest.Digest, r io.Rea
 		return stageError(diffID, err)
 	}
 	st.again = true
-	ls, err := newLayerStage(st, diffID)
+	ls, err := s.newLayerStage(st, diffID)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,8 @@ func decompress(r io.Reader, how compression) (io.Reader, error) {
 	case zstded:
 		// One goroutine, so that nothing outlives an aborted read.
 		zr, err := zstd.NewReader(bufio.NewReaderSize(r, inputBuffer),
-			zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdMaxWindow), zstd.WithDecoderLowmem(true))
+			zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdMaxWindow), zstd.WithDecoderLowmem(true),
+			zstd.IgnoreChecksum(true)) // the diffID says more
 		if err != nil {
 			return nil, decodeFailure("zstd", err)
 		}
