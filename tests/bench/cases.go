@@ -34,6 +34,7 @@ var cases = []testCase{
 	{"enter", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.enter(ctx) }},
 	{"burst", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.burst(ctx) }},
 	{"exited", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.exited(ctx) }},
+	{"generator", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.generator(ctx) }},
 	{"memory", disk, func(ctx context.Context, b *bench) ([]row, error) { return b.memory(ctx) }},
 	{"thousand", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.thousand(ctx) }},
 	{"throughput", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.throughput(ctx) }},
