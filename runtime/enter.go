@@ -62,6 +62,9 @@ func (r *Runtime) Enter(ctx context.Context, pod *pods.Pod, opts EnterOptions) e
 	}
 	argv := []string{launch, "enter", "--run-dir=" + run.RunDir, "--app=" + apps[0], "--pod-dir=" + filepath.Join(r.Pods().Path(), pod.UUID)}
 	argv = append(argv, opts.flags()...)
+	if err := r.leave(); err != nil {
+		return err
+	}
 	if err := syscall.Exec(launch, argv, os.Environ()); err != nil {
 		return fmt.Errorf("execute %s: %w", launch, err)
 	}

@@ -37,6 +37,9 @@ func (r *Runtime) Exec(p *Prepared) error {
 	if err != nil {
 		return err
 	}
+	if err := r.leave(); err != nil {
+		return err
+	}
 	switch err := place(files, pods.DirFD); {
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EMFILE): // the first is what F_DUPFD says of a place beyond the limit
 		return errors.New("hand over descriptors: too few files may be open: ulimit -n (LimitNOFILE= of a unit) has to be 256 or more")

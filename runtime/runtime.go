@@ -42,12 +42,21 @@ type Runtime struct {
 	Trust func(ctx context.Context, ref image.Ref, img *image.Image) error
 	// JSON: what stage1 says to the user are lines of JSON (--log-format=json).
 	JSON bool
+	// Leave is called last before the process becomes another program; its error keeps it from that. nil: nothing is in the way.
+	Leave func() error
 	// Warn tells the user something that is no error. nil: nobody listens.
 	Warn func(format string, args ...any)
 }
 
 // Pods are the pods of the data directory.
 func (r *Runtime) Pods() *pods.Store { return pods.In(r.Dir) }
+
+func (r *Runtime) leave() error {
+	if r.Leave == nil {
+		return nil
+	}
+	return r.Leave()
+}
 
 func (r *Runtime) warn(format string, args ...any) {
 	if r.Warn != nil {

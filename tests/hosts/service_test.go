@@ -34,8 +34,8 @@ func (s slowly) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// slowRegistry serves an image busybox on the host's loopback, within about three seconds, and returns its reference.
-func (m machine) slowRegistry(t *testing.T) string {
+// slowRegistry serves an image busybox on the host's loopback, in some thirty pieces with a pause before each, and returns its reference.
+func (m machine) slowRegistry(t *testing.T, pause time.Duration) string {
 	t.Helper()
 	l, err := m.Listen()
 	if err != nil {
@@ -45,7 +45,7 @@ func (m machine) slowRegistry(t *testing.T) string {
 	fast := &http.Server{Handler: reg}
 	slow := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
-			w = slowly{w, 100 * time.Millisecond}
+			w = slowly{w, pause}
 		}
 		reg.ServeHTTP(w, r)
 	})}
@@ -78,7 +78,7 @@ func (m machine) slowRegistry(t *testing.T) string {
 // A fetch may take longer than TimeoutStartSec, as long as bytes arrive; the unit's status says how far it is.
 func TestExtendTimeout(t *testing.T) {
 	m := boot(t)
-	ref := m.slowRegistry(t)
+	ref := m.slowRegistry(t, 100*time.Millisecond)
 	m.unit(t, "fetching.service", contract+"TimeoutStartSec=2\n"+run+ref+" -- sleep 1000\n")
 	start := time.Now()
 	m.must(t, "systemctl", "start", "--no-block", "fetching.service")
@@ -130,11 +130,13 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// noise is a layer of n bytes that do not compress.
+// noise is a layer of n bytes that do not compress, another one in each test.
 func noise(t *testing.T, n int) v1.Layer {
 	t.Helper()
 	body := make([]byte, n)
-	_, _ = rand.NewChaCha8([32]byte{}).Read(body) // never fails
+	var seed [32]byte
+	copy(seed[:], t.Name())
+	_, _ = rand.NewChaCha8(seed).Read(body) // never fails
 	layer, err := ociimage.Layer(ociimage.File("noise", string(body)))
 	if err != nil {
 		t.Fatal(err)

@@ -34,6 +34,7 @@ type env struct {
 	logFormat                                  string
 	backend                                    string
 	allowRollback                              bool
+	giveBack                                   func() error // see interrupts
 }
 
 // insecure are the checks that are off, by CLI name.
@@ -185,6 +186,7 @@ func (e *env) runtime() (*runtime.Runtime, error) {
 		Dir: dir, Store: store, Programs: runtime.Programs{Dir: c.Stage1Path}, Stage1: c.Stage1,
 		Networks: e.networks(),
 		Warn:     e.warn, JSON: e.logFormat == "json",
+		Leave: e.giveBack,
 	}
 	r.Networks.PluginDirs = append(slices.Clone(c.CNI), r.Programs.PluginDirs()...)
 	r.Trust = e.recheck(store)

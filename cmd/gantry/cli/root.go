@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,17 +39,27 @@ func execute(args []string, stdin, stdout, stderr *os.File) int {
 	if err := runtime.CloseForeign(); err != nil {
 		return report(stderr, e.logFormat, "", err)
 	}
-	// stop and a closed terminal end a command between two steps, so that it can clean up behind itself. run and enter
-	// give the signals back before they become another program.
-	ctx, cancel := signal.NotifyContext(context.Background(), wanted(unix.SIGINT, unix.SIGTERM, unix.SIGHUP)...)
-	defer cancel()
+	ctx, interrupts := catchInterrupts(context.Background())
+	e.giveBack = interrupts.giveBack
 	root := newRoot(e)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err = e.stdout.outcome(err); err == nil {
 		return 0
 	}
+	if first, ok := interrupts.caught().(unix.Signal); ok && errors.Is(err, context.Canceled) {
+		report(stderr, e.logFormat, verbOf(cmd), interrupted(err, first))
+		return 128 + int(first) // as a shell calls the death by it, and a unit that is stopped: no failure
+	}
 	return report(stderr, e.logFormat, verbOf(cmd), globalFlagError(err))
+}
+
+// interrupted says which signal ended what err says, where that is more than its end.
+func interrupted(err error, by unix.Signal) error {
+	if err.Error() == context.Canceled.Error() { // however it is wrapped
+		return fmt.Errorf("interrupted by %s", unix.SignalName(by))
+	}
+	return fmt.Errorf("%w: interrupted by %s", err, unix.SignalName(by))
 }
 
 // globalFlagError recognises what pflag says of flags before the verb: cobra asks the root's flag error function only for those
@@ -64,12 +72,6 @@ func globalFlagError(err error) error {
 		return usageError{flagError(err, "")}
 	}
 	return err
-}
-
-// wanted leaves out the signals that our caller ignores: under nohup, and under a shell's &, they stay ignored, here and in
-// the pod.
-func wanted(signals ...os.Signal) []os.Signal {
-	return slices.DeleteFunc(signals, signal.Ignored)
 }
 
 // verbOf is "image list" of "gantry image list".
