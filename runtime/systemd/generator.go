@@ -38,7 +38,16 @@ func Generate(dir, out, gantry string) error {
 	return errors.Join(errs...)
 }
 
+// unitName is what systemd takes for a name, and longer ones it does not see (systemd.unit(5)).
+const (
+	unitName    = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@"
+	unitNameMax = 255 - len(".service")
+)
+
 func generate(file, name, out, gantry string) error {
+	if strings.Trim(name, unitName) != "" || len(name) > unitNameMax || name[0] == '@' {
+		return fmt.Errorf("%q is no name of a service: letters, digits and :-_.\\@ are", name)
+	}
 	text, err := readFile(file)
 	if err != nil {
 		return err

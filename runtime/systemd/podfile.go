@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -25,14 +26,18 @@ type podApp struct {
 	flags             []string // words
 }
 
-// ownSettings are what a unit of a pod cannot leave to others.
-var ownSettings = map[string]bool{"ExecStart": true, "Type": true, "Delegate": true}
+// ownSettings are what a unit of a pod cannot leave to others; ownFlags are those of its line: the unit's process is the supervisor, has no
+// terminal, and ExecStopPost= knows the pod by its file.
+var (
+	ownSettings = map[string]bool{"ExecStart": true, "Type": true, "Delegate": true}
+	ownFlags    = map[string]bool{"detach": true, "interactive": true, "tty": true, "uuid-file-save": true, "cidfile": true}
+)
 
 // parsePodFile reads a pod file. Its errors name the line.
 func parsePodFile(text string) (*podFile, error) {
 	f := &podFile{}
 	section := ""
-	lines := strings.Split(text, "\n")
+	lines := strings.Split(strings.TrimPrefix(text, "\ufeff"), "\n") // systemd takes a byte order mark too
 	for n := 0; n < len(lines); n++ {
 		at := n + 1
 		line := strings.TrimSpace(lines[n])
@@ -69,7 +74,11 @@ func parsePodFile(text string) (*podFile, error) {
 func (f *podFile) open(line string) (string, error) {
 	name, ok := strings.CutSuffix(line[1:], "]")
 	if app, isApp := strings.CutPrefix(name, "App "); ok && isApp && strings.TrimSpace(app) != "" {
-		f.apps = append(f.apps, podApp{name: strings.TrimSpace(app)})
+		app = strings.TrimSpace(app)
+		if slices.ContainsFunc(f.apps, func(a podApp) bool { return a.name == app }) {
+			return "", fmt.Errorf("a second section [App %s]", app)
+		}
+		f.apps = append(f.apps, podApp{name: app})
 		return "App", nil
 	}
 	switch name {
@@ -98,6 +107,9 @@ func (f *podFile) set(section, line string) error {
 		}
 		f.service = append(f.service, line)
 	case "Pod":
+		if ownFlags[flagName(key)] {
+			return fmt.Errorf("%s= is not for a pod that is a unit", key)
+		}
 		f.pod = append(f.pod, Quote("--"+flagName(key)+"="+value))
 	case "App":
 		a := &f.apps[len(f.apps)-1]
@@ -106,6 +118,8 @@ func (f *podFile) set(section, line string) error {
 			a.image = value
 		case "Args":
 			a.args = value // systemd's to take apart
+		case "Name", "name":
+			return fmt.Errorf("%s=: the app's name is in its section, [App NAME]", key)
 		default:
 			a.flags = append(a.flags, Quote("--"+flagName(key)+"="+value))
 		}

@@ -53,6 +53,10 @@ func TestPodFile(t *testing.T) {
 		"no value":       "[Pod]\nNet\n",
 		"ours":           "[App a]\nImage=x\n[Service]\nExecStart=/bin/true\n",
 		"app, no name":   "[App ]\nImage=x\n",
+		"twice":          "[App a]\nImage=x\n[App b]\nImage=x\n[App a]\nImage=x\n",
+		"detached":       "[Pod]\nDetach=true\n[App a]\nImage=x\n",
+		"its own file":   "[Pod]\nUUIDFileSave=/x\n[App a]\nImage=x\n",
+		"another name":   "[App a]\nImage=x\nName=b\n",
 		"ends in escape": `[Pod]` + "\n" + `Net=none\`,
 	} {
 		if _, err := parsePodFile(text); err == nil {
@@ -121,12 +125,15 @@ func TestGenerateHostile(t *testing.T) {
 	must(os.Mkdir(filepath.Join(dir, "dir.pod"), 0o755))
 	must(os.Symlink("nowhere", filepath.Join(dir, "dangling.pod")))
 	must(os.WriteFile(filepath.Join(dir, "binary.pod"), []byte("[App a]\nImage=\xff\x00\n"), 0o644))
+	must(os.WriteFile(filepath.Join(dir, "sp ace.pod"), []byte("[App a]\nImage=x\n"), 0o644))
+	must(os.WriteFile(filepath.Join(dir, "@.pod"), []byte("[App a]\nImage=x\n"), 0o644))
+	must(os.WriteFile(filepath.Join(dir, "mark.pod"), []byte("\ufeff[App a]\r\nImage=x\r\n"), 0o644))
 	must(os.WriteFile(filepath.Join(dir, "way.pod"), []byte("[App a]\nImage=x\n[Install]\nWantedBy=../../etc/x.target\nAlias=../up.service\n"), 0o644))
 	done := make(chan error, 1)
 	go func() { done <- Generate(dir, out, "/usr/bin/gantry") }()
 	select {
 	case err := <-done:
-		for _, name := range []string{"fifo.pod", "dir.pod", "dangling.pod", "binary.pod"} {
+		for _, name := range []string{"fifo.pod", "dir.pod", "dangling.pod", "binary.pod", "sp ace.pod", "@.pod"} {
 			if err == nil || !strings.Contains(err.Error(), name) {
 				t.Errorf("nothing is said of %s: %v", name, err)
 			}
@@ -134,7 +141,7 @@ func TestGenerateHostile(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("it waits")
 	}
-	for _, name := range []string{"good.service", "way.service", "x.target.wants/way.service", "up.service"} {
+	for _, name := range []string{"good.service", "mark.service", "way.service", "x.target.wants/way.service", "up.service"} {
 		if _, err := os.Lstat(filepath.Join(out, name)); err != nil {
 			t.Error(err)
 		}

@@ -90,6 +90,14 @@ func TestGenerator(t *testing.T) {
 		t.Errorf("SourcePath is %s", s)
 	}
 	m.must(t, "systemd-analyze", "verify", "/run/systemd/generator/generated.service")
+	if f, err := os.OpenFile(m.Path("/dev/kmsg"), os.O_WRONLY, 0); err != nil {
+		t.Logf("not shown: that broken.pod is named in the journal: %v", err)
+	} else {
+		_ = f.Close()
+		await(t, "the journal's word of broken.pod", func() bool {
+			return strings.Contains(m.must(t, "journalctl", "--no-pager", "--output=cat", "--identifier=gantry-generator"), "broken.pod: line 1")
+		})
+	}
 }
 
 // A hundred pod files hold the boot up by milliseconds. The bound leaves room for a busy machine: the target is 10 ms.

@@ -2,11 +2,13 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/runtime/systemd"
 )
@@ -86,13 +88,29 @@ func newSystemdGeneratorCommand(e *env) *cobra.Command {
 	cmd := verb("generator NORMAL-DIR [EARLY-DIR LATE-DIR]", "Write the units of pod files, as a generator of systemd", between(1, 3))
 	cmd.Flags().StringVar(&pods, "pods", systemd.PodsDir, "where the pod files are")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		// A boot goes on without a unit that cannot be made: systemd shows what is said here, and nothing fails.
+		// A boot goes on without a unit that cannot be made: it is named, and nothing fails.
 		if err := systemd.Generate(pods, args[0], ownPath()); err != nil {
+			log := kernelLog()
 			for line := range strings.Lines(err.Error()) {
-				e.warn("systemd generator: %s", strings.TrimSpace(line))
+				line = oneLine(line)
+				e.warn("systemd generator: %s", line)
+				fmt.Fprintf(log, "<4>gantry-generator: %.800s\n", line) // a record of the kernel's holds a kilobyte
 			}
 		}
 		return nil
 	}
 	return cmd
+}
+
+// kernelLog is where a generator of systemd's says what is wrong: its stderr is /dev/null, and the journal may not be there yet, but reads
+// it later (systemd.generator(7)). A user at a shell has stderr.
+func kernelLog() io.Writer {
+	if os.Getenv("SYSTEMD_SCOPE") != "system" {
+		return io.Discard
+	}
+	kmsg, err := os.OpenFile("/dev/kmsg", os.O_WRONLY|unix.O_NOCTTY|unix.O_NONBLOCK, 0) // in a container it may be a FIFO, or missing
+	if err != nil {
+		return io.Discard
+	}
+	return kmsg
 }
