@@ -58,11 +58,12 @@ type Manifest struct {
 	Volumes     []Volume          `json:"volumes,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
-	Register    bool              `json:"register,omitempty"` // tell systemd-machined of the pod
-	Remove      bool              `json:"remove,omitempty"`   // the supervisor removes the pod when it is over
-	Sandbox     bool              `json:"sandbox,omitempty"`  // it stays until it is stopped, whatever its apps do, and may have none
-	Run         bool              `json:"run,omitempty"`      // who wrote this starts the pod at once, and nobody later
-	Starter     *Process          `json:"starter,omitempty"`  // who wrote this hands the pod to a unit; once it is dead, nobody waits for that
+	Register    bool              `json:"register,omitempty"`  // tell systemd-machined of the pod
+	NoOverlay   bool              `json:"noOverlay,omitempty"` // an app that is added gets a copy of its image, as the pod's own have
+	Remove      bool              `json:"remove,omitempty"`    // the supervisor removes the pod when it is over
+	Sandbox     bool              `json:"sandbox,omitempty"`   // it stays until it is stopped, whatever its apps do, and may have none
+	Run         bool              `json:"run,omitempty"`       // who wrote this starts the pod at once, and nobody later
+	Starter     *Process          `json:"starter,omitempty"`   // who wrote this hands the pod to a unit; once it is dead, nobody waits for that
 }
 
 // What Manifest.Net can be.

@@ -55,7 +55,7 @@ func (r *Runtime) AddApp(ctx context.Context, pod *pods.Pod, req *Request) (stri
 		return "", err
 	}
 	defer func() { _ = lock.Release() }()
-	if err := r.writeAdded(pod, req, images[0], own); err != nil {
+	if err := r.writeAdded(ctx, pod, req, images[0], own); err != nil {
 		return "", err
 	}
 	name := req.Apps[0].Name
@@ -91,7 +91,7 @@ func lockApps(ctx context.Context, pod *pods.Pod) (*pods.Lock, error) {
 
 // of makes the request that of an app for the pod of m.
 func (req *Request) of(m *pods.Manifest) {
-	req.UUID, req.Hostname, req.HostIPC, req.HostPID, req.Users = m.UUID, m.Hostname, m.IPC == "host", m.PID == "host", m.Users != ""
+	req.UUID, req.Hostname, req.HostIPC, req.HostPID, req.Users, req.NoOverlay = m.UUID, m.Hostname, m.IPC == "host", m.PID == "host", m.Users != "", m.NoOverlay
 	if m.Net == pods.NetHost {
 		req.Net.Mode = conf.HostNet
 	}
@@ -112,7 +112,7 @@ func (req *Request) completeAdded() error {
 
 // writeAdded writes the app's files into the pod. On error, or where somebody kills us, what is there is no app, and the next change of
 // the pod or its removal takes it. own are the volumes, the first of the request's, that came with it.
-func (r *Runtime) writeAdded(pod *pods.Pod, req *Request, img *usedImage, own int) error {
+func (r *Runtime) writeAdded(ctx context.Context, pod *pods.Pod, req *Request, img *usedImage, own int) error {
 	draft := r.Pods().Amend(pod)
 	if err := draft.SweepApps(); err != nil {
 		return err
@@ -139,6 +139,9 @@ func (r *Runtime) writeAdded(pod *pods.Pod, req *Request, img *usedImage, own in
 	}
 	for _, v := range volumes {
 		a.volumes = append(a.volumes, volumeManifest(v, ""))
+	}
+	if err := r.copyRoots(ctx, draft, req, []*usedImage{img}); err != nil {
+		return err
 	}
 	a.added, a.order = true, order
 	if _, err := r.writeApp(draft, req, req.pod(draft.Path()), 0, img); err != nil {

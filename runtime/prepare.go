@@ -231,7 +231,7 @@ func (req *Request) manifest() *pods.Manifest {
 	m := &pods.Manifest{
 		Name: req.Name, Hostname: req.Hostname, Created: time.Now(), Stage1: req.Stage1,
 		Net: pods.NetCNI, DNS: req.DNS, Hosts: req.Hosts, HostsFile: req.HostsFile, IPC: "private", PID: "pod",
-		Labels: req.Labels, Annotations: req.Annotations, Remove: req.Remove, Sandbox: req.Sandbox, Register: req.Register, Run: req.Run,
+		Labels: req.Labels, Annotations: req.Annotations, Remove: req.Remove, Sandbox: req.Sandbox, Register: req.Register, NoOverlay: req.NoOverlay, Run: req.Run,
 	}
 	switch req.Net.Mode {
 	case conf.None:

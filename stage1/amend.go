@@ -63,6 +63,7 @@ func (s *supervisor) adopt(o order) {
 	case i < 0:
 		o.done(fmt.Errorf("the pod has no app %q", o.App))
 	case o.Verb == pods.ControlRemove:
+		s.hideImage(apps[i])
 		o.done(s.pod.DropApp(o.App))
 	default:
 		if err := s.addApp(o.App, false); err != nil {
@@ -87,16 +88,9 @@ func (s *supervisor) makeApp(a *app) (err error) {
 	return err
 }
 
-// unmakeApp takes back what makeApp and the launcher made, so that an app of the same name can be added. First it ends the processes that the
-// app has left behind: they have its root file system and its cgroup.
+// unmakeApp takes back what makeApp and the launcher made, so that an app of the same name can be added. Its processes must be dead: they have
+// its root file system and its cgroup.
 func (s *supervisor) unmakeApp(a *app) error {
-	var own []string
-	for _, dir := range s.cgroup.dirs {
-		own = append(own, filepath.Join(dir, a.Name))
-	}
-	if err := killCgroups(own, ""); err != nil {
-		return err
-	}
 	a.removed.Store(true)
 	if a.notify != nil {
 		_ = a.notify.Close()
@@ -105,25 +99,68 @@ func (s *supervisor) unmakeApp(a *app) error {
 	if err := unix.Unmount(s.rootfs(a.App), unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		errs = append(errs, fmt.Errorf("unmount root file system of app %s: %w", a.Name, err)) // EINVAL: it was not mounted
 	}
+	s.hideImage(a.App)
 	s.streams.drop(a)
-	errs = append(errs, removeCgroups(own), os.RemoveAll(filepath.Join(s.runDir, "lc", s.pod.UUID+"."+a.Name)))
+	errs = append(errs, removeCgroups(s.appCgroups(a.Name)), os.RemoveAll(filepath.Join(s.runDir, "lc", s.pod.UUID+"."+a.Name)))
+	if s.users != nil {
+		for _, dir := range []string{s.rootfs(a.App), s.lowerDir(a.App)} {
+			if err := pods.RemoveTree(dir); err != nil {
+				errs = append(errs, err)
+			}
+		}
+	}
 	if err := os.Remove(filepath.Join(s.runDir, "notify-"+a.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-// removeApp forgets an app that does not run.
-func (s *supervisor) removeApp(a *app) error {
+// hideImage unmounts, here, the image of an app that came when the pod ran already, unless another one has it too: stage0 has mounted it for
+// that app (or the host's mount has come by itself). The host's own, and other pods', are none of this namespace.
+func (s *supervisor) hideImage(gone *pods.App) {
+	if !gone.Added {
+		return
+	}
+	for _, dir := range gone.Rootfs.Lower {
+		if s.find(func(b *app) bool { return b.Name != gone.Name && slices.Contains(b.Rootfs.Lower, dir) }) == nil {
+			_ = unix.Unmount(dir, unix.MNT_DETACH) // EINVAL: it is a directory of the store
+		}
+	}
+}
+
+func (s *supervisor) appCgroups(name string) []string {
+	var own []string
+	for _, dir := range s.cgroup.dirs {
+		own = append(own, filepath.Join(dir, name))
+	}
+	return own
+}
+
+// removeApp forgets an app that does not run, when the processes that it left behind are dead.
+func (s *supervisor) removeApp(a *app, done func(error)) {
 	switch {
 	case a.pid != 0 || a.starting || a.hook != "" || a.cleanUp || !a.at.IsZero() || !a.done:
-		return fmt.Errorf("app %s runs, or is about to: stop it first", a.Name)
+		done(fmt.Errorf("app %s runs, or is about to: stop it first", a.Name))
+		return
 	case s.ending:
-		return errors.New("the pod is being stopped")
+		done(errors.New("the pod is being stopped"))
+		return
 	}
 	if after := s.find(func(b *app) bool { return slices.Contains(b.After, a.Name) }); after != nil {
-		return fmt.Errorf("app %s comes after it: remove that first", after.Name)
+		done(fmt.Errorf("app %s comes after it: remove that first", after.Name))
+		return
 	}
+	a.leaving = true
+	s.killInBackground(s.appCgroups(a.Name), "", func(err error) {
+		if err == nil {
+			err = s.forgetApp(a)
+		}
+		a.leaving = false
+		done(err)
+	})
+}
+
+func (s *supervisor) forgetApp(a *app) error {
 	if err := s.unmakeApp(a); err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package stage1
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -30,7 +29,7 @@ func (n *note) empty() bool { return !n.ready && !n.alive && n.status == "" && n
 // calmNotes is how often at most the loop hears of one app: what comes faster is put together, and the last STATUS= counts.
 const calmNotes = 100 * time.Millisecond
 
-// openNotify makes the socket of an app that notifies, and reads it until the pod's end.
+// openNotify makes the socket of an app that notifies, and reads it until that is removed, or to the end of the process.
 func (s *supervisor) openNotify(a *app) error {
 	if a.readiness.Kind != pods.ReadyNotify && !a.Watchdog {
 		return nil
@@ -41,8 +40,7 @@ func (s *supervisor) openNotify(a *app) error {
 		return fmt.Errorf("make socket of app %s: %w", a.Name, err)
 	}
 	a.notify = c
-	s.undo.push("socket of app "+a.Name, func(context.Context) error { _ = c.Close(); return nil }) // it may be closed: see unmakeApp
-	if err := os.Chmod(path, 0o666); err != nil {                                                   // for any user of the app, the only one who sees it: its directory is 0700
+	if err := os.Chmod(path, 0o666); err != nil { // for any user of the app, the only one who sees it: its directory is 0700
 		return err
 	}
 	a.files[pods.NotifySocket] = path

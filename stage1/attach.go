@@ -30,6 +30,7 @@ type session struct {
 	names    []string
 	files    []int // descriptors for the client, one for each name
 	left     []func()
+	over     <-chan struct{} // closed when the app is; nil: the end of its output says so
 }
 
 // attachable are the streams of the app that clients can attach to now.
@@ -76,7 +77,21 @@ func (s *supervisor) attachClient(a *app, o order) error {
 		}
 		o.session.names, o.session.files = append(o.session.names, name), append(o.session.files, fd)
 	}
+	if len(o.session.left) == 0 { // it listens to nothing
+		if a.gone == nil {
+			a.gone = make(chan struct{})
+		}
+		o.session.over = a.gone
+	}
 	return nil
+}
+
+// tellGone lets those go who only write to the app.
+func (a *app) tellGone() {
+	if a.gone != nil {
+		close(a.gone)
+		a.gone = nil
+	}
 }
 
 func (c *session) open(a *app, name string) (int, error) {
@@ -116,6 +131,22 @@ func (c *session) listen(t *tap) (int, error) {
 func (c *session) tell(lost uint64) {
 	_ = c.conn.SetWriteDeadline(time.Now().Add(time.Second))
 	c.write(pods.ControlReply{Lost: lost}, nil)
+}
+
+// untilOver ends what is read of the client when the app is over, or done is called.
+func (c *session) untilOver() (done func()) {
+	if c.over == nil {
+		return func() {}
+	}
+	stop := make(chan struct{})
+	go func() {
+		select {
+		case <-c.over:
+			_ = c.conn.CloseRead()
+		case <-stop:
+		}
+	}()
+	return func() { close(stop) }
 }
 
 // reply answers the client, with its descriptors.

@@ -156,7 +156,7 @@ func TestAttachSlowAndDead(t *testing.T) {
 // awaitControl returns when the pod's apps can be attached to.
 func (b *bed) awaitControl(d *pods.Draft) {
 	b.t.Helper()
-	for range 500 {
+	for range 3000 {
 		if d.Ready() {
 			return
 		}
@@ -212,4 +212,30 @@ func TestAttachInput(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	b.end(d, 0)
+}
+
+// Who only writes to the app is let go when it is over, though the pod goes on.
+func TestAttachInputOver(t *testing.T) {
+	if !box.Enter(t) {
+		return
+	}
+	b := newBed(t)
+	app := sh("app", "read x; exit 0")
+	app.Stdin, app.Essential = pods.StreamStream, false
+	d := b.prepare(app, sh("other", "exec sleep 60"))
+	cmd := b.start(d, os.Stdout, os.Stderr)
+	b.awaitControl(d)
+	c := attachTo(t, d, "app", "stdin")
+	defer c.close()
+	if _, err := c.files[0].WriteString("go\n"); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+	if n, err := c.conn.Read(make([]byte, 100)); err != io.EOF {
+		t.Errorf("read %d bytes, %v, where it was to be let go", n, err)
+	}
+	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	b.end(d, wait(cmd))
 }

@@ -23,6 +23,7 @@ import (
 //	  │ ◀── a line of JSON ──── │ ◀────────────────────────── done ─── │
 type control struct {
 	orders chan order
+	closed chan struct{} // when the loop takes no more
 }
 
 // order is what a client wants. done is called once, with nil or what was wrong.
@@ -92,6 +93,7 @@ func (s *supervisor) serve(c *net.UnixConn) {
 	if !session.attached || c.SetReadDeadline(time.Time{}) != nil {
 		return
 	}
+	defer session.untilOver()()
 	for err == nil {
 		err = s.hear(c, in, session) // to its end
 	}
@@ -116,9 +118,26 @@ func (s *supervisor) hear(c *net.UnixConn, in *json.Decoder, session *session) e
 	}
 	done := make(chan error, 1)
 	o.done = func(err error) { done <- err }
-	s.orders <- o
-	return <-done
+	select {
+	case s.orders <- o:
+	case <-s.closed:
+		return errOver
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-s.closed:
+	}
+	select {
+	case err := <-done: // it was answered before
+		return err
+	default:
+		return errOver
+	}
 }
+
+// errOver is for clients that come while the pod is being dismantled, and for those that still wait then.
+var errOver = errors.New("the pod is over")
 
 // checkPeer refuses everybody but root. The socket's mode does, too: this holds for who got hold of a descriptor.
 func checkPeer(c *net.UnixConn) error {
@@ -148,6 +167,8 @@ func (s *supervisor) obey(o order) {
 		o.done(s.addApp(o.App, a != nil))
 	case a == nil && (o.Verb == pods.ControlStart || o.Verb == pods.ControlRemove):
 		s.adopt(o)
+	case a != nil && a.leaving:
+		o.done(fmt.Errorf("app %s is being removed", a.Name))
 	case a == nil:
 		o.done(fmt.Errorf("the pod has no app %q", o.App))
 	case o.Verb == pods.ControlRestart:
@@ -157,7 +178,7 @@ func (s *supervisor) obey(o order) {
 	case o.Verb == pods.ControlStop:
 		s.obeyStop(a, o.done)
 	case o.Verb == pods.ControlRemove:
-		o.done(s.removeApp(a))
+		s.removeApp(a, o.done)
 	case o.Verb == pods.ControlStreams:
 		o.session.names = a.attachable()
 		o.done(nil)

@@ -174,3 +174,34 @@ func askAs(t *testing.T, uid int, path string) string {
 	}()
 	return <-said
 }
+
+// Who comes while the pod is being dismantled, which takes as long as somebody does not read its output, is told so and not kept.
+func TestControlOver(t *testing.T) {
+	if !box.Enter(t) {
+		return
+	}
+	b := newBed(t)
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fifo, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fifo.Close()
+	d := b.prepare(sh("app", "exec head -c 100000 /dev/zero")) // more than the FIFO takes, less than it and a pipe
+	cmd := b.start(d, fifo, os.Stderr)
+	b.awaitRun(d, "app", 1)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if got := ask(t, d, restartLine("app")); got == `{"error":"the pod is over"}` {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("reply %s", got)
+		}
+	}
+	if err := cmd.Process.Signal(unix.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	b.end(d, wait(cmd))
+}

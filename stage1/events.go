@@ -15,14 +15,15 @@ import (
 
 // events are what the supervisor waits for. Nothing polls: an idle pod costs no wake-up.
 type events struct {
-	signals     chan os.Signal
-	children    chan os.Signal // SIGCHLD, apart: of a hundred deaths while the loop is busy one is enough, and none pushes out a SIGTERM
-	answers     chan answer
-	launched    chan error // the launcher is done
-	readied     chan *app  // the app is ready
-	notes       chan note  // what an app says of itself
-	watchdog    watchdog
-	fault       chan error              // something of ours does not work
+	signals  chan os.Signal
+	children chan os.Signal // SIGCHLD, apart: of a hundred deaths while the loop is busy one is enough, and none pushes out a SIGTERM
+	answers  chan answer
+	launched chan error // the launcher is done
+	readied  chan *app  // the app is ready
+	notes    chan note  // what an app says of itself
+	watchdog watchdog
+	fault    chan error // something of ours does not work
+	killer
 	timer       *time.Timer             // the next moment at which something is to be done; nil: none
 	launching   bool                    // a launcher is at work
 	launcherPID int                     // 0: reaped
@@ -57,6 +58,8 @@ func (s *supervisor) listen() {
 	s.notes = make(chan note)
 	s.watchdog = findWatchdog()
 	s.fault = make(chan error)
+	s.kills = make(chan func())
+	s.closed = make(chan struct{})
 	s.strays = map[int]unix.WaitStatus{}
 	// Somebody who no longer reads what the apps say is no reason to end them: with a handler, the write fails instead.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
@@ -67,7 +70,7 @@ func (s *supervisor) listen() {
 // supervise starts the apps and returns when none of them is left and the reaper is dead.
 func (s *supervisor) supervise() {
 	s.settle()
-	for !s.reaperDead || s.launching || s.launcherPID > 0 || s.endProbes() { // a launcher that is still going sits in the pod's cgroup
+	for !s.reaperDead || s.launching || s.launcherPID > 0 || s.killers > 0 || s.endProbes() { // a launcher that is still going sits in the pod's cgroup
 		var timeout <-chan time.Time
 		if s.timer != nil {
 			timeout = s.timer.C
@@ -93,6 +96,8 @@ func (s *supervisor) supervise() {
 			s.end()
 		case o := <-s.orders:
 			s.obey(o)
+		case then := <-s.kills:
+			s.killed(then)
 		case <-timeout:
 			s.killLate()
 			s.settle()
@@ -186,6 +191,7 @@ func (s *supervisor) over(a *app, run *pods.AppRun) {
 	if a.done {
 		a.streams.out.end()
 		a.streams.err.end()
+		a.tellGone()
 	}
 	if a.terminal != nil { // another run has another one
 		a.terminal.end()

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,37 +14,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// killRounds bounds how often killCgroups looks again: a fork bomb may need several, nothing needs this many.
-const killRounds = 1000
+// killPatience is how long killCgroups looks again: a fork bomb takes it some rounds; a process that waits for a dead disk, all of it.
+const killPatience = 50 * time.Second
 
-// killCgroups kills every process below dirs but those in except, and returns when there is none left. On v2 the kernel does it
-// in one write (cgroup.kill, 5.14); on v1 a loop of pidfds is the substitute.
-func killCgroups(dirs []string, except string) error {
-	for round := range killRounds {
-		left := 0
+// killCgroups kills every process below dirs but those in except, and returns when there is none left, or says who does not die. On v2 the
+// kernel does it in one write (cgroup.kill, 5.14); on v1 a loop of pidfds is the substitute.
+func killCgroups(dirs []string, except string, patience time.Duration) error {
+	deadline := time.Now().Add(patience)
+	for round := 0; ; round++ {
+		var left []string
 		for _, dir := range dirs {
 			if dir == except {
 				continue
 			}
 			_ = os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0) // v1, or older than 5.14: the loop does it
-			n, err := killTree(dir)
+			pids, err := killTree(dir)
 			if err != nil {
 				return err
 			}
-			left += n
+			left = append(left, pids...)
 		}
-		if left == 0 {
+		if len(left) == 0 {
 			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("these processes do not die: %s", describe(left))
 		}
 		time.Sleep(min(time.Duration(round), 50) * time.Millisecond) //nolint:forbidigo // the kernel tells nobody when a v1 cgroup gets empty
 	}
-	return fmt.Errorf("processes in %s do not die", strings.Join(dirs, ", "))
 }
 
-// killTree sends SIGKILL to all below dir and returns how many there were.
-func killTree(dir string) (int, error) {
-	total := 0
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+// killTree sends SIGKILL to all below dir and returns who they were.
+func killTree(dir string) (pids []string, err error) {
+	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
@@ -55,12 +58,30 @@ func killTree(dir string) (int, error) {
 			return nil
 		}
 		for pid := range strings.FieldsSeq(string(data)) {
-			total++
+			pids = append(pids, pid)
 			killMember(pid)
 		}
 		return err
 	})
-	return total, err
+	return pids, err
+}
+
+// describe names the first of pids, each with its program and state (D: it waits for something that cannot be interrupted). On v1 one process
+// may be in several hierarchies.
+func describe(pids []string) string {
+	slices.Sort(pids)
+	pids = slices.Compact(pids)
+	var out []string
+	for _, pid := range pids[:min(len(pids), 5)] {
+		stat, _ := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+		name, rest, _ := strings.Cut(string(stat), ") ")
+		_, name, _ = strings.Cut(name, "(")
+		out = append(out, fmt.Sprintf("%s (%s, state %.1s)", pid, printable(name), rest))
+	}
+	if more := len(pids) - len(out); more > 0 {
+		out = append(out, fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(out, ", ")
 }
 
 // killMember kills a process that was listed in a cgroup of the pod. PID 0 is of another PID namespace.
@@ -75,4 +96,27 @@ func killMember(pid string) {
 	}
 	defer unix.Close(fd)
 	_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+}
+
+// killer has processes killed without the loop waiting for it: one in an uninterruptible sleep would hold up everything else.
+type killer struct {
+	kills   chan func() // what the loop is to do when it is done
+	killers int         // how many are at work
+	outside bool        // one of them kills all of the pod's
+	undead  error       // who did not die
+}
+
+// killInBackground kills what is in the cgroups, and has the loop hear of it.
+func (s *supervisor) killInBackground(dirs []string, except string, then func(error)) {
+	s.killers++
+	go func() {
+		err := killCgroups(dirs, except, killPatience)
+		s.kills <- func() { then(err) }
+	}()
+}
+
+// killed takes that one of them is done.
+func (s *supervisor) killed(then func()) {
+	s.killers--
+	then()
 }

@@ -42,5 +42,5 @@ func killIn(cgroup *os.File) error {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return killCgroups([]string{path}, "")
+	return killCgroups([]string{path}, "", killPatience)
 }

@@ -76,7 +76,7 @@ func (b *bed) checkRuns(d interface {
 // awaitRun returns when the n-th run of app is recorded.
 func (b *bed) awaitRun(d *pods.Draft, app string, n int) {
 	b.t.Helper()
-	for range 1000 {
+	for range 3000 {
 		if _, runs, err := d.LastRun(app); err == nil && runs >= n {
 			return
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -82,9 +83,11 @@ type app struct {
 	up       bool // and is ready: what comes after it may follow
 	asking   bool // whether it is ready
 	probe    probe
-	done     bool // and is not started again
-	held     bool // somebody stopped it: so it stays, and its pod too
-	runs     int  // that are over
+	done     bool          // and is not started again
+	held     bool          // somebody stopped it: so it stays, and its pod too
+	leaving  bool          // it is being removed
+	gone     chan struct{} // closed when it is done; nil: nobody waits for that
+	runs     int           // that are over
 	restarter
 	hooks
 	readiness pods.Readiness
@@ -119,10 +122,14 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 	} else {
 		s.fail(ExitInternal, err.Error())
 	}
+	close(s.closed)
 	s.dismantle()
 	left, undoErr := s.undo.run(ctx)
 	if err := errors.Join(s.unclean, s.unrecorded); s.reason == "" && err != nil {
 		s.reason = err.Error()
+	}
+	if s.undead != nil {
+		s.code, s.reason = cmp.Or(s.code, ExitInternal), strings.TrimPrefix(s.reason+"; "+s.undead.Error(), "; ")
 	}
 	s.announce.over(s.reason)
 	exit := &pods.Exit{Code: s.code, Reason: s.reason, Finished: time.Now(), Left: left}
@@ -130,7 +137,7 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 	if s.manifest.Remove && undoErr == nil {
 		undoErr = s.removePod()
 	}
-	return s.code, errors.Join(err, s.notStarted, s.unclean, s.unrecorded, s.streams.lost, undoErr)
+	return s.code, errors.Join(err, s.notStarted, s.unclean, s.unrecorded, s.undead, s.streams.lost, undoErr)
 }
 
 // open reads the pod directory, and makes nothing.
@@ -327,12 +334,14 @@ func (s *supervisor) dismantle() {
 	}
 	if s.reaper != nil && !s.reaperDead {
 		s.reaper.kill()
-		for !s.reaperDead {
+		for !s.reaperDead || s.killers > 0 {
 			select {
 			case sig := <-s.signals:
 				s.handle(sig)
 			case <-s.children:
 				s.reap()
+			case then := <-s.kills:
+				s.killed(then)
 			}
 		}
 	}

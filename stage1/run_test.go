@@ -1,6 +1,7 @@
 package stage1_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
 	"os"
@@ -32,6 +33,7 @@ type bed struct {
 	opts   invariant.Options
 	edit   func(*specs.Spec) // of every app; may be nil
 	stdin  *os.File
+	pid    string // of the manifest; empty: pod
 }
 
 func newBed(t *testing.T) *bed {
@@ -123,7 +125,7 @@ func (b *bed) prepare(apps ...*pods.App) *pods.Draft {
 // start commits the draft and starts stage1 on it, in a mount namespace of its own, as stage0 does.
 func (b *bed) start(d *pods.Draft, stdout, stderr io.Writer) *exec.Cmd {
 	b.t.Helper()
-	lock, err := d.Commit(&pods.Manifest{Hostname: "pod", Net: pods.NetNone, IPC: "private", PID: "pod"}, false)
+	lock, err := d.Commit(&pods.Manifest{Hostname: "pod", Net: pods.NetNone, IPC: "private", PID: cmp.Or(b.pid, "pod")}, false)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -182,7 +184,7 @@ func wait(cmd *exec.Cmd) int {
 func (b *bed) await(d *pods.Draft, app, file string) {
 	b.t.Helper()
 	path := filepath.Join(d.Path(), pods.AppPath(app, "upper"), file)
-	for range 500 {
+	for range 3000 {
 		if _, err := os.Stat(path); err == nil {
 			return
 		}

@@ -86,10 +86,11 @@ func (s *supervisor) killAll() {
 
 // killOutside ends the processes that no PID namespace ends with the reaper: the cgroup says who is of the pod.
 func (s *supervisor) killOutside() {
-	if s.manifest.PID != pods.PIDHost {
+	if s.manifest.PID != pods.PIDHost || s.outside {
 		return
 	}
-	if err := killCgroups(s.cgroup.dirs, s.cgroup.supervisor); err != nil {
-		s.fail(ExitInternal, err.Error())
-	}
+	s.outside = true
+	s.killInBackground(s.cgroup.dirs, s.cgroup.supervisor, func(err error) {
+		s.outside, s.undead = false, err
+	})
 }

@@ -33,7 +33,7 @@ func Sweep(ctx context.Context, dir *os.File, path string) error {
 	own, units := splitCgroups(run.Cgroups, pod.UUID)
 	if run.BootID == pods.BootID() {
 		// Nothing but the pod can enter these cgroups: their names hold its UUID.
-		if err := killCgroups(own, ""); err != nil {
+		if err := killCgroups(own, "", killPatience); err != nil {
 			return err
 		}
 	}
@@ -62,7 +62,7 @@ func Kill(dir *os.File, path string) error {
 		return err
 	}
 	own, _ := splitCgroups(run.Cgroups, pod.UUID)
-	return killCgroups(own, "")
+	return killCgroups(own, "", killPatience)
 }
 
 // splitCgroups tells the pod's cgroups from those of its unit. The unit may have been started again: then another pod's supervisor

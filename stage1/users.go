@@ -141,7 +141,7 @@ func (s *supervisor) mountMapped(app *pods.App, dir string) error {
 	if err := os.Chmod(filepath.Join(dir, "upper"), mode); err != nil { // chown took special bits away
 		return err
 	}
-	mounts := filepath.Join(rootDir(s.pod.UUID), ".lower-"+app.Name) // no app's name begins like that
+	mounts := s.lowerDir(app)
 	if err := makeDir(mounts, 0o700); err != nil {
 		return err
 	}
@@ -160,6 +160,11 @@ func (s *supervisor) mountMapped(app *pods.App, dir string) error {
 		err = errors.Join(err, unix.Unmount(l, unix.MNT_DETACH))
 	}
 	return err
+}
+
+// lowerDir is where the image of the app is mounted below its overlay.
+func (s *supervisor) lowerDir(app *pods.App) string {
+	return filepath.Join(rootDir(s.pod.UUID), ".lower-"+app.Name) // no app's name begins like that
 }
 
 // bind mounts from on the directory to, which is made where it is missing; in a pod with a user namespace with its users as those of the
