@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -149,12 +148,12 @@ func (h *Host) usePlugins(t *testing.T, test pluginCase, out *netlab.Outside) {
 	serve(t, p, ":80")
 	from := map[string]doer{"host": onHost{}, "neighbour": out}[test.asked]
 	if from != nil {
-		if _, err := ask(from, hostPort(p.ip4(), 80), 3*time.Second); err != nil {
+		if _, err := ask(from, hostPort(p.ip4(), 80), patience); err != nil {
 			t.Error(err)
 		}
 	}
 	if ports != nil {
-		if _, err := ask(out, net.JoinHostPort(out.Host4.String(), "8080"), 3*time.Second); err != nil {
+		if _, err := ask(out, net.JoinHostPort(out.Host4.String(), "8080"), patience); err != nil {
 			t.Errorf("published port: %v", err)
 		}
 	}
@@ -172,15 +171,18 @@ func (h *Host) usePlugins(t *testing.T, test pluginCase, out *netlab.Outside) {
 		t.Errorf("GC: %v", err)
 	}
 	if from != nil { // it was a valid attachment
-		if _, err := ask(from, hostPort(p.ip4(), 80), 3*time.Second); err != nil {
+		if _, err := ask(from, hostPort(p.ip4(), 80), patience); err != nil {
 			t.Errorf("after GC: %v", err)
 		}
 	}
 	detach(t, h, p, p.Path())
 	p.Close()
-	if left := processes(t, "dhcp"); left != nil {
-		t.Errorf("daemons are left: %v", left)
-	}
+	waitFor(t, "the daemon that was killed to be gone", func() error {
+		if left := processes(t, "dhcp"); left != nil {
+			return fmt.Errorf("left: %v", left)
+		}
+		return nil
+	})
 	if err := h.Detach(context.Background(), p.Attachment, ""); err != nil {
 		t.Errorf("DEL again, without the namespace: %v", err)
 	}

@@ -144,13 +144,13 @@ func TestUDPClientFollowsThePort(t *testing.T) {
 			}
 			a := start(t, h, attachment(t, "pod-a", "default:IP=172.16.28.10", "5353:53/udp"))
 			echo(t, a, "a")
-			if got := ask(3 * time.Second); got != "a" {
+			if got := ask(patience); got != "a" {
 				t.Errorf("the first pod: %s", got)
 			}
 			detach(t, h, a, "")
 			b := start(t, h, attachment(t, "pod-b", "default:IP=172.16.28.11", "5353:53/udp"))
 			echo(t, b, "b")
-			if got := ask(3 * time.Second); got != "b" {
+			if got := ask(patience); got != "b" {
 				t.Errorf("the second pod: %s", got)
 			}
 			detach(t, h, b, "")
@@ -218,7 +218,7 @@ func TestSCTPIsPublished(t *testing.T) {
 			}
 			for port, want := range map[uint16]string{3868: "3869", 3870: "nothing"} {
 				got := ask(port)
-				for tries := 1; tries < 5 && got != want; tries++ { // as SCTP would: a neighbour's address may be late
+				for tries := 1; tries < 60 && got != want; tries++ { // as SCTP would: a neighbour's address may be late
 					got = ask(port)
 				}
 				if got != want {

@@ -55,10 +55,10 @@ func TestSpoofedSourceIsDropped(t *testing.T) {
 	a := start(t, h, attachment(t, "pod-a", "default"))
 	b := start(t, h, attachment(t, "pod-b", "default"))
 	gw4, gw6 := a.res.IPs[0].Gateway, a.res.IPs[1].Gateway
-	if n := sendsUDP(t, a, onHost{}, a.ip4().String(), gw4.String(), time.Second); n != 1 {
+	if n := sendsUDP(t, a, onHost{}, a.ip4().String(), gw4.String(), patience); n != 1 {
 		t.Errorf("%d packets of its own came through, want 1", n)
 	}
-	if n := sendsUDP(t, a, onHost{}, a.ip6().String(), gw6.String(), time.Second); n != 1 {
+	if n := sendsUDP(t, a, onHost{}, a.ip6().String(), gw6.String(), patience); n != 1 {
 		t.Errorf("%d packets of its own came through, want 1", n)
 	}
 	// a takes b's address, and one of the outside, as its own.

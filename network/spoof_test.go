@@ -97,7 +97,7 @@ func TestRouterAdvertisementsAreNotBelieved(t *testing.T) {
 	credulous.Run("ip", "link", "set", "probe1", "up")
 	hostBefore := routes6(t, onHost{})
 	believed := func() bool { return strings.Contains(routes6(t, credulous), "2001:db8:bad::") }
-	for deadline := time.Now().Add(8 * time.Second); !believed() && time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !believed() && time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 		advertise(t, evil)
 		advertise(t, ptp)
 	}

@@ -79,7 +79,7 @@ func (c *client) close() {
 func (c *client) lost(t *testing.T) uint64 {
 	t.Helper()
 	_ = c.conn.CloseWrite()
-	_ = c.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
 	var sum uint64
 	lines := bufio.NewScanner(c.conn)
 	for lines.Scan() {
@@ -156,13 +156,7 @@ func TestAttachSlowAndDead(t *testing.T) {
 // awaitControl returns when the pod's apps can be attached to.
 func (b *bed) awaitControl(d *pods.Draft) {
 	b.t.Helper()
-	for range 3000 {
-		if d.Ready() {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	b.t.Fatal("the pod is not ready")
+	until(b.t, "the pod to be ready", d.Ready)
 }
 
 // Input goes to the app from whoever sends it, survives a restart of the app, and has an end when a client says so.

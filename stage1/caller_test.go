@@ -117,7 +117,7 @@ func TestCallersFIFO(t *testing.T) {
 	d := b.prepare(sh("app", "read x; echo $x >/dev/stdout; readlink /proc/self/fd/1"))
 	b.edit = nil
 	begin := time.Now()
-	if code := wait(b.start(d, w, os.Stderr)); code != 0 || time.Since(begin) > 20*time.Second {
+	if code := wait(b.start(d, w, os.Stderr)); code != 0 || time.Since(begin) > patience {
 		t.Errorf("exit code %d after %v", code, time.Since(begin))
 	}
 	var pipe unix.Stat_t

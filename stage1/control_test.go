@@ -27,7 +27,7 @@ func ask(t *testing.T, d *pods.Draft, line string) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	if _, err := fmt.Fprintln(c, line); err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +68,10 @@ func TestControlRestart(t *testing.T) {
 		}
 	}
 	b.awaitRun(d, "once", 2)
+	until(t, "the second run of deaf to be deaf", func() bool {
+		data, err := os.ReadFile(b.file(d, "deaf", "n"))
+		return err == nil && string(data) == "x\nx\n"
+	})
 	if run, n, err := d.LastRun("deaf"); err != nil || n != 1 || run.Signal != "SIGKILL" || run.Again == nil {
 		t.Errorf("record of the restarted app: %+v, %d, %v", run, n, err)
 	}
@@ -86,19 +90,21 @@ func TestControlStopFirst(t *testing.T) {
 		return
 	}
 	b := newBed(t)
-	app := sh("app", "trap '' TERM; touch /up; while :; do sleep 0.05; done")
-	app.StopTimeout = 3
+	app := sh("app", "trap 'touch /told' TERM; touch /up; while :; do sleep 0.05; done")
 	d := b.prepare(app)
 	cmd := b.start(d, os.Stdout, os.Stderr)
 	b.await(d, "app", "up")
 	said := make(chan string)
 	go func() { said <- ask(t, d, restartLine("app")) }()
-	time.Sleep(200 * time.Millisecond)
+	b.await(d, "app", "told")
 	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-said; got != `{"error":"the pod is being stopped"}` {
 		t.Errorf("reply %s", got)
+	}
+	if err := cmd.Process.Signal(unix.SIGQUIT); err != nil { // the app ends by nothing less
+		t.Fatal(err)
 	}
 	wait(cmd)
 	b.end(d, 137)

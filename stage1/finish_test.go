@@ -31,7 +31,11 @@ func TestStuckReader(t *testing.T) {
 	var errs strings.Builder
 	cmd := b.start(d, fifo, &errs)
 	b.awaitControl(d)
-	time.Sleep(200 * time.Millisecond) // for the app to fill its pipe
+	until(t, "the FIFO to be full", func() bool {
+		fds := []unix.PollFd{{Fd: int32(fifo.Fd()), Events: unix.POLLOUT}}
+		n, err := unix.Poll(fds, 0)
+		return n == 0 && err == nil
+	})
 	for range 2 {
 		if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
 			t.Fatal(err)
@@ -40,7 +44,7 @@ func TestStuckReader(t *testing.T) {
 	}
 	begin := time.Now()
 	code := wait(cmd)
-	if passed := time.Since(begin); passed > 15*time.Second || code == 0 || !strings.Contains(errs.String(), "output is lost: nobody reads it") {
+	if passed := time.Since(begin); passed > patience || code == 0 || !strings.Contains(errs.String(), "output is lost: nobody reads it") {
 		t.Errorf("exit code %d after %s: %s", code, passed, errs.String())
 	}
 	b.end(d, code)

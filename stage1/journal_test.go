@@ -76,7 +76,7 @@ func TestJournalStuck(t *testing.T) {
 	for range lines {
 		out.writeLine([]byte("x"), false)
 	}
-	if passed := time.Since(begin); passed < journalPatience || passed > 5*journalPatience {
+	if passed := time.Since(begin); passed < journalPatience || passed > time.Minute {
 		t.Errorf("a stuck journald held us up for %s", passed)
 	}
 	got := 0

@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
@@ -42,9 +42,9 @@ func (b *bed) addNotifier() {
 // What comes after an app waits until that is ready, and so does the pod.
 func TestReady(t *testing.T) {
 	for _, c := range []struct{ name, ready, script string }{
-		{"notify", "notify", "sleep 0.4; /bin/notify STATUS=x; echo ready; /bin/notify 'MAINPID=1\nREADY=1'"},
-		{"tcp", "tcp:80", "sleep 0.4; echo ready; (while :; do /bin/busybox nc -l -p 80; done) &"},
-		{"http, not with an error", "http:80/x", "sleep 0.4; printf 'HTTP/1.0 503 no\\r\\n\\r\\n' | /bin/busybox nc -l -p 80 >/dev/null; echo ready; (while :; do printf 'HTTP/1.0 204 yes\\r\\n\\r\\n' | /bin/busybox nc -l -p 80 >/dev/null; done) &"},
+		{"notify", "notify", "/bin/notify STATUS=x; echo ready; /bin/notify 'MAINPID=1\nREADY=1'"},
+		{"tcp", "tcp:80", "echo ready; (while :; do /bin/busybox nc -l -p 80; done) &"},
+		{"http, not with an error", "http:80/x", "printf 'HTTP/1.0 503 no\\r\\n\\r\\n' | /bin/busybox nc -l -p 80 >/dev/null; echo ready; (while :; do printf 'HTTP/1.0 204 yes\\r\\n\\r\\n' | /bin/busybox nc -l -p 80 >/dev/null; done) &"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if !box.Enter(t) {
@@ -52,26 +52,22 @@ func TestReady(t *testing.T) {
 			}
 			b := newBed(t)
 			b.addNotifier()
-			server := sh("server", c.script+" sleep 60 & trap 'exit 0' TERM; wait")
+			gate := t.TempDir()
+			b.edit = func(s *specs.Spec) {
+				s.Mounts = append(s.Mounts, specs.Mount{Destination: "/gate", Type: "bind", Source: gate, Options: []string{"rbind"}})
+			}
+			server := sh("server", "touch /up; until [ -e /gate/open ]; do sleep 0.05; done; "+c.script+" sleep 60 & trap 'exit 0' TERM; wait")
 			server.Ready = c.ready
 			d := b.prepare(server, sh("client", "echo started; touch /up; exec sleep 60", "server"))
 			var out strings.Builder
 			cmd := b.start(d, &out, os.Stderr)
-			b.await(d, "server", "") // its root is there
-			time.Sleep(100 * time.Millisecond)
+			b.await(d, "server", "up")
 			if d.Ready() {
 				t.Error("the pod is ready at once")
 			}
+			write(t, filepath.Join(gate, "open"), "")
 			b.await(d, "client", "up")
-			for range 200 {
-				if d.Ready() {
-					break
-				}
-				time.Sleep(10 * time.Millisecond)
-			}
-			if !d.Ready() {
-				t.Error("the pod does not get ready")
-			}
+			until(t, "the pod to get ready", d.Ready)
 			if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
 				t.Fatal(err)
 			}

@@ -71,7 +71,7 @@ func copyFile(t *testing.T, from, to string) {
 // sh is an app that runs script.
 func sh(name, script string, after ...string) *pods.App {
 	return &pods.App{
-		Name: name, Exec: []string{"/bin/sh", "-c", script}, StopSignal: "SIGTERM", StopTimeout: 5, Essential: true, After: after,
+		Name: name, Exec: []string{"/bin/sh", "-c", script}, StopSignal: "SIGTERM", StopTimeout: 30, Essential: true, After: after,
 	}
 }
 
@@ -180,17 +180,31 @@ func wait(cmd *exec.Cmd) int {
 	return cmd.ProcessState.ExitCode()
 }
 
+// patience is for a machine that is slow and busy: what is to come, comes soon, and this is waited for only where it does not.
+const patience = time.Minute
+
+// until returns when ok says so.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
 // await returns when the file appears that an app writes in its root.
 func (b *bed) await(d *pods.Draft, app, file string) {
 	b.t.Helper()
-	path := filepath.Join(d.Path(), pods.AppPath(app, "upper"), file)
-	for range 3000 {
-		if _, err := os.Stat(path); err == nil {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	b.t.Fatalf("app %s did not write %s", app, file)
+	until(b.t, "app "+app+" to write "+file, func() bool {
+		_, err := os.Stat(b.file(d, app, file))
+		return err == nil
+	})
+}
+
+// file is where a file lies that an app writes.
+func (b *bed) file(d *pods.Draft, app, file string) string {
+	return filepath.Join(d.Path(), pods.AppPath(app, "upper"), file)
 }
 
 func TestOneApp(t *testing.T) {
@@ -305,12 +319,13 @@ func TestStop(t *testing.T) {
 		script  string
 		signals []unix.Signal
 		code    int
+		timeout int // in seconds; default: long
 	}{
-		{"app that takes SIGTERM", "trap 'exit 0' TERM; touch /up; while :; do sleep 0.05; done", []unix.Signal{unix.SIGTERM}, 0},
-		{"app that dies of it", "touch /up; exec sleep 60", []unix.Signal{unix.SIGTERM}, 143},
-		{"app that ignores it, until its time is over", "trap '' TERM; touch /up; while :; do sleep 0.05; done", []unix.Signal{unix.SIGINT}, 137},
-		{"second signal", "trap '' TERM; touch /up; while :; do sleep 0.05; done", []unix.Signal{unix.SIGTERM, unix.SIGTERM}, 137},
-		{"SIGQUIT", "trap '' TERM; touch /up; while :; do sleep 0.05; done", []unix.Signal{unix.SIGQUIT}, 137},
+		{"app that takes SIGTERM", "trap 'exit 0' TERM; touch /up; while :; do sleep 0.05; done", []unix.Signal{unix.SIGTERM}, 0, 0},
+		{"app that dies of it", "touch /up; exec sleep 60", []unix.Signal{unix.SIGTERM}, 143, 0},
+		{"app that ignores it, until its time is over", "trap '' TERM; touch /up; while :; do sleep 0.05; done", []unix.Signal{unix.SIGINT}, 137, 1},
+		{"second signal", "trap '' TERM; touch /up; while :; do sleep 0.05; done", []unix.Signal{unix.SIGTERM, unix.SIGTERM}, 137, 10},
+		{"SIGQUIT", "trap '' TERM; touch /up; while :; do sleep 0.05; done", []unix.Signal{unix.SIGQUIT}, 137, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if !box.Enter(t) {
@@ -318,7 +333,9 @@ func TestStop(t *testing.T) {
 			}
 			b := newBed(t)
 			app := sh("app", c.script)
-			app.StopTimeout = 1
+			if c.timeout > 0 {
+				app.StopTimeout = c.timeout
+			}
 			d := b.prepare(app)
 			cmd := b.start(d, os.Stdout, os.Stderr)
 			b.await(d, "app", "up")

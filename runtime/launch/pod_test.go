@@ -90,7 +90,7 @@ func newPod(t testing.TB) *pod {
 		t.Fatal(err)
 	}
 	p := &pod{t: t, bin: bin, dir: filepath.Join(t.TempDir(), "0e9c8d16-9d4c-4b8e-8f3e-2d5b7a6c1f00"), namespaces: map[string]string{}}
-	p.cgroup = fmt.Sprintf("gantry-test-%d-%d", os.Getpid(), time.Now().UnixNano())
+	p.cgroup = fmt.Sprintf("gantry-box-%d-%d", os.Getpid(), time.Now().UnixNano())
 	p.makeRootfs()
 	t.Cleanup(p.close)
 	p.startReaper()

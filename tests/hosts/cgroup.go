@@ -46,7 +46,7 @@ func removeCgroups(name string) error {
 	var errs []error
 	for _, d := range dirs {
 		err := removeTree(d)
-		for deadline := time.Now().Add(2 * time.Second); errors.Is(err, unix.EBUSY) && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(time.Minute); errors.Is(err, unix.EBUSY) && time.Now().Before(deadline); {
 			time.Sleep(5 * time.Millisecond)
 			err = removeTree(d)
 		}
@@ -57,6 +57,9 @@ func removeCgroups(name string) error {
 
 func removeTree(dir string) error {
 	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -98,7 +98,7 @@ func (h *Host) start(tree string) error {
 
 // await finds the host's PID 1, and waits until all its units are started.
 func (h *Host) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 90*time.Second) // a host that was rebooted starts its pods
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute) // a host that was rebooted starts its pods
 	defer cancel()
 	for plugged := false; ; {
 		if h.findInit() {
@@ -189,7 +189,7 @@ func (h *Host) Close() error {
 	}
 	select {
 	case <-h.ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		_ = h.boot.Process.Kill() // and with it, by --kill-child, PID 1
 		<-h.ended
 	}

@@ -20,6 +20,9 @@ func TestJournal(t *testing.T) {
 		lines = strings.Split(m.sh(t, "journalctl --output=json GANTRY_APP=web GANTRY_POD="+uuid), "\n")
 		return len(lines) == 2
 	})
+	// A long line comes in pieces of 16 KB.
+	long := "journalctl --all --output=cat GANTRY_APP=db GANTRY_POD=" + uuid + " | awk '{ n += length($0) } END { print NR, n }'"
+	await(t, "the end of the long line", func() bool { m.must(t, "journalctl", "--sync"); return m.sh(t, long) == "3 40000" })
 	want := []map[string]string{
 		{"MESSAGE": "hello", "PRIORITY": "6", "SYSLOG_IDENTIFIER": "web", "GANTRY_POD_NAME": "talk", "_SYSTEMD_UNIT": "journal.service"},
 		{"MESSAGE": "oops", "PRIORITY": "3"},
@@ -44,8 +47,7 @@ func TestJournal(t *testing.T) {
 	if got := m.sh(t, one+uuid); got != "hello\noops\nunended" {
 		t.Errorf("after the end: %q", got)
 	}
-	// A long line comes in pieces of 16 KB.
-	if got := m.sh(t, "journalctl --all --output=cat GANTRY_APP=db GANTRY_POD="+uuid+" | awk '{ n += length($0) } END { print NR, n }'"); got != "3 40000" {
+	if got := m.sh(t, long); got != "3 40000" {
 		t.Errorf("the long line came as %s", got)
 	}
 	if got := m.journal(t, "journal.service"); !strings.Contains(got, "hello\n") || !strings.Contains(got, "oops\n") {

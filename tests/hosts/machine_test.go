@@ -24,11 +24,8 @@ func TestMachine(t *testing.T) {
 	m.start(t, "machine.service")
 	name := "gantry-" + m.uuid(t, "machine.service")
 	await(t, "the machine", func() bool { return m.machines(t) == name })
-	status := m.must(t, "machinectl", "status", "--no-pager", name)
 	for _, want := range []string{"sleep 1000", "machine.service", fmt.Sprintf("Leader: %d (gantry-stage1)", m.mainPID(t, "machine.service")), "gantry; class container"} {
-		if !strings.Contains(status, want) {
-			t.Errorf("machinectl status has no %q:\n%s", want, status)
-		}
+		await(t, "machinectl status to have "+want, func() bool { return strings.Contains(m.must(t, "machinectl", "status", "--no-pager", name), want) })
 	}
 	// The machine of a supervisor that was killed goes with its pod, while the unit goes on.
 	m.sh(t, fmt.Sprintf("kill -KILL %d", m.mainPID(t, "machine.service")))
@@ -80,19 +77,19 @@ func withoutBus(t *testing.T, m machine, bus func(net.Conn)) {
 		}()
 	}
 	m.unit(t, "nobus.service", contract+"Environment=DBUS_SYSTEM_BUS_ADDRESS=unix:path=/mnt/fakebus\n"+strings.Replace(run, "run ", "run --register ", 1)+busybox+" -- sleep 1000\n")
-	took := func(what string, most time.Duration, args ...string) {
+	took := func(what string, args ...string) {
 		t.Helper()
 		start := time.Now()
 		m.must(t, args...)
 		d := time.Since(start)
 		t.Logf("%s: %v", what, d.Round(time.Millisecond))
-		if d > most {
+		if d > patience/3 { // what waits for a bus does so for 25 seconds at least
 			t.Errorf("%s took %v", what, d)
 		}
 	}
-	took("start", 3*time.Second, "systemctl", "start", "nobus.service")
-	took("status", time.Second, "gantry", "status", m.uuid(t, "nobus.service"))
-	took("stop", 8*time.Second, "systemctl", "stop", "nobus.service")
+	took("start", "systemctl", "start", "nobus.service")
+	took("status", "gantry", "status", m.uuid(t, "nobus.service"))
+	took("stop", "systemctl", "stop", "nobus.service")
 	if r := m.show(t, "nobus.service", "Result"); r != "success" {
 		t.Errorf("result %s", r)
 	}

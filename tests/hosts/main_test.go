@@ -89,7 +89,7 @@ func writeBusybox(file string) error {
 // run runs a command on the host.
 func (m machine) run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute) // cleanups run commands too
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute) // cleanups run commands too
 	defer cancel()
 	code, stdout, stderr, err := m.Run(ctx, args...)
 	if err != nil {
@@ -114,10 +114,13 @@ func (m machine) sh(t *testing.T, line string) string {
 	return strings.TrimSpace(m.must(t, "sh", "-euc", line))
 }
 
+// patience is for a machine that is slow and busy: what holds, holds soon, and this is waited for only where it does not.
+const patience = time.Minute
+
 // await waits until ok says so.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
 		}

@@ -25,7 +25,7 @@ func TestStopWhileStarting(t *testing.T) {
 // A stop while images are fetched ends the fetch, and is no failure.
 func TestStopWhileFetching(t *testing.T) {
 	m := boot(t)
-	m.unit(t, "endless.service", contract+"TimeoutStartSec=600\n"+run+m.slowRegistry(t, 20*time.Second)+" -- sleep 1000\n")
+	m.unit(t, "endless.service", contract+"TimeoutStartSec=600\n"+run+m.slowRegistry(t, nil)+" -- sleep 1000\n")
 	m.must(t, "systemctl", "start", "--no-block", "endless.service")
 	await(t, "the fetch", func() bool { return strings.HasPrefix(m.show(t, "endless.service", "StatusText"), "fetching") })
 	m.must(t, "systemctl", "stop", "endless.service")

@@ -63,12 +63,18 @@ grep /var/lib/gantry/pods /proc/1/mountinfo || :
 func (m machine) clean(t *testing.T) {
 	t.Helper()
 	var left string
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if left = m.sh(t, remains); left == "" {
 			return
 		}
 	}
 	t.Errorf("left behind:\n%s", left)
+}
+
+// traces are what has a pod's UUID in its name.
+func (m machine) traces(t *testing.T, uuid string) string {
+	t.Helper()
+	return m.sh(t, "find /sys/fs/cgroup /var/lib/gantry/pods -name '*"+uuid+"*' 2>/dev/null || :") // what goes while find looks is no error
 }
 
 // show is a property of a unit.
@@ -77,8 +83,10 @@ func (m machine) show(t *testing.T, unit, property string) string {
 	return strings.TrimSpace(m.must(t, "systemctl", "show", "--value", "--property="+property, unit))
 }
 
+// journal is what journald has of a unit, all that it was sent before included.
 func (m machine) journal(t *testing.T, unit string) string {
 	t.Helper()
+	m.must(t, "journalctl", "--sync")
 	return m.must(t, "journalctl", "--no-pager", "--output=cat", "--unit="+unit)
 }
 
@@ -115,10 +123,9 @@ func TestNotify(t *testing.T) {
 	}
 	uuid := m.uuid(t, "notify.service")
 	m.must(t, "gantry", "status", "--wait-ready=1ms", uuid)
-	status := m.must(t, "systemctl", "status", "--no-pager", "notify.service")
-	if strings.Count(status, "sleep 1000") != 2 {
-		t.Errorf("systemctl status does not show both apps:\n%s", status)
-	}
+	await(t, "systemctl status to show both apps", func() bool { // a command line is there a moment after the exec that makes the app ready
+		return strings.Count(m.must(t, "systemctl", "status", "--no-pager", "notify.service"), "sleep 1000") == 2
+	})
 	for _, hierarchy := range []string{"memory", "pids", "devices", "systemd"} {
 		procs := m.sh(t, "cat /sys/fs/cgroup/"+hierarchy+"/system.slice/notify.service/gantry-"+uuid+"/*/cgroup.procs")
 		if len(strings.Fields(procs)) != 2 {
@@ -162,9 +169,9 @@ func TestCPUQuota(t *testing.T) {
 	m := boot(t)
 	m.unit(t, "quota.service", contract+run+busybox+" --name=busy -- sh -c 'while [ ! -e /go ]; do sleep 0.05; done; while :; do :; done'\n")
 	m.start(t, "quota.service")
-	m.must(t, "systemctl", "set-property", "--runtime", "quota.service", "CPUQuota=2%")
+	m.must(t, "systemctl", "set-property", "--runtime", "quota.service", "CPUQuota=4%")
 	unit := "/sys/fs/cgroup/cpu/system.slice/quota.service"
-	if s := m.sh(t, "cat "+unit+"/cpu.cfs_quota_us"); s != "2000" {
+	if s := m.sh(t, "cat "+unit+"/cpu.cfs_quota_us"); s != "4000" {
 		t.Errorf("the unit's quota is %s", s)
 	}
 	throttled := func() int {
@@ -199,7 +206,7 @@ func TestRestart(t *testing.T) {
 		if now := m.uuid(t, "restart.service"); now == uuid {
 			t.Errorf("after the death of the %s: the same pod", name)
 		}
-		if left := m.sh(t, "find /sys/fs/cgroup /var/lib/gantry/pods -name '*"+uuid+"*'"); left != "" {
+		if left := m.traces(t, uuid); left != "" {
 			t.Errorf("after the death of the %s, left behind: %s", name, left)
 		}
 	}
@@ -252,7 +259,7 @@ func TestStopTimeout(t *testing.T) {
 	m.start(t, "stubborn.service")
 	start := time.Now()
 	m.must(t, "systemctl", "stop", "stubborn.service")
-	if d := time.Since(start); d > 5*time.Second {
+	if d := time.Since(start); d > patience { // and not an hour
 		t.Errorf("the stop took %v", d)
 	}
 }

@@ -14,9 +14,17 @@ const watched = "[Unit]\nStartLimitIntervalSec=0\n" + contract + "Restart=on-fai
 // A supervisor that is well outlives its watchdog; one that hangs does not, and nothing of its pod is left under the next.
 func TestWatchdog(t *testing.T) {
 	m := boot(t)
-	m.unit(t, "watched.service", watched+"WatchdogSec=1\n"+run+busybox+" -- sleep 1000\n")
+	m.unit(t, "watched.service", watched+"WatchdogSec=4\n"+run+busybox+" -- sleep 1000\n")
 	m.start(t, "watched.service")
-	time.Sleep(3 * time.Second)
+	beat := func() int {
+		n, err := strconv.Atoi(m.show(t, "watched.service", "WatchdogTimestampMonotonic")) // in microseconds
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	first := beat()
+	await(t, "words for longer than the watchdog waits", func() bool { return beat() > first+5e6 })
 	if n := m.show(t, "watched.service", "NRestarts"); n != "0" {
 		t.Fatalf("restarted %s times while it was well:\n%s", n, m.journal(t, "watched.service"))
 	}
@@ -25,7 +33,7 @@ func TestWatchdog(t *testing.T) {
 	await(t, "a new pod", func() bool {
 		return m.show(t, "watched.service", "NRestarts") == "1" && m.show(t, "watched.service", "SubState") == "running"
 	})
-	if left := m.sh(t, "find /sys/fs/cgroup /var/lib/gantry/pods -name '*"+uuid+"*'"); left != "" {
+	if left := m.traces(t, uuid); left != "" {
 		t.Errorf("left behind: %s", left)
 	}
 }
@@ -33,7 +41,9 @@ func TestWatchdog(t *testing.T) {
 // Without WatchdogSec= nobody wakes up: the supervisor has no timer.
 func TestNoWatchdog(t *testing.T) {
 	m := boot(t)
-	wakeups := func(unit, lines string) int {
+	// wakeups counts the voluntary switches within two seconds, and again until that is a count that ok takes: a supervisor
+	// that has just started has things to do, and a busy machine is late.
+	wakeups := func(unit, lines string, ok func(n int) bool) (n int) {
 		m.unit(t, unit, contract+lines+run+busybox+" -- sleep 1000\n")
 		m.start(t, unit)
 		pid := m.mainPID(t, unit)
@@ -47,16 +57,21 @@ func TestNoWatchdog(t *testing.T) {
 			}
 			return n
 		}
-		time.Sleep(500 * time.Millisecond)
-		before := count()
-		time.Sleep(2 * time.Second)
-		return count() - before
+		for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+			before := count()
+			time.Sleep(2 * time.Second)
+			if n = count() - before; ok(n) {
+				break
+			}
+		}
+		return n
 	}
-	without, with := wakeups("idle.service", ""), wakeups("beating.service", "WatchdogSec=1\n")
+	without := wakeups("idle.service", "", func(n int) bool { return n <= 2 })
+	with := wakeups("beating.service", "WatchdogSec=2\n", func(n int) bool { return n > 2 })
 	m.must(t, "systemctl", "stop", "idle.service", "beating.service")
-	t.Logf("voluntary switches in two seconds: %d without, %d with WatchdogSec=1", without, with)
-	if without > 2 || with < 4 {
-		t.Errorf("voluntary switches in two seconds: %d without, want 2 at most; %d with WatchdogSec=1, want 4 or more", without, with)
+	t.Logf("voluntary switches in two seconds: %d without, %d with WatchdogSec=2", without, with)
+	if without > 2 || with <= 2 {
+		t.Errorf("voluntary switches in two seconds: %d without, want 2 at most; %d with WatchdogSec=2, want more", without, with)
 	}
 }
 
@@ -64,20 +79,20 @@ func TestNoWatchdog(t *testing.T) {
 func TestWatchdogOfApp(t *testing.T) {
 	m := boot(t)
 	m.withTools(t)
-	alive := strings.Repeat(" WATCHDOG=1 'sleep 400'", 6)
-	m.unit(t, "hanging.service", watched+"WatchdogSec=1\n"+run+busybox+" --name=other -- sleep 1000 --- "+
+	alive := strings.Repeat(" WATCHDOG=1 'sleep 800'", 8)
+	m.unit(t, "hanging.service", watched+"WatchdogSec=4\n"+run+busybox+" --name=other -- sleep 1000 --- "+
 		tools+" --name=web --watchdog -- sh -c 'echo \"period $$WATCHDOG_USEC\"; exec tool notify"+strings.ReplaceAll(alive, "'", "\\\"")+"'\n")
 	m.start(t, "hanging.service")
-	time.Sleep(2 * time.Second)
-	if n := m.show(t, "hanging.service", "NRestarts"); n != "0" {
-		t.Fatalf("restarted %s times while it was well:\n%s", n, m.journal(t, "hanging.service"))
-	}
 	await(t, "a status", func() bool {
-		return strings.Contains(m.show(t, "hanging.service", "StatusText"), "app web has said no WATCHDOG=1 for 1s")
+		return strings.Contains(m.show(t, "hanging.service", "StatusText"), "app web has said no WATCHDOG=1 for 4s")
 	})
 	await(t, "the watchdog", func() bool { return m.show(t, "hanging.service", "NRestarts") != "0" })
-	if j := m.journal(t, "hanging.service"); !strings.Contains(j, "period 1000000\n") {
+	j := m.journal(t, "hanging.service")
+	if !strings.Contains(j, "period 4000000\n") {
 		t.Errorf("no period:\n%s", j)
+	}
+	if !strings.Contains(j, "notified\n") { // the tool's word after all of its messages
+		t.Errorf("restarted while it was well:\n%s", j)
 	}
 }
 
@@ -85,8 +100,8 @@ func TestWatchdogOfApp(t *testing.T) {
 func TestNotifyOfApps(t *testing.T) {
 	m := boot(t)
 	m.withTools(t)
-	m.unit(t, "saying.service", contract+"TimeoutStartSec=2\nFileDescriptorStoreMax=10\n"+run+busybox+" --name=other -- sleep 1000 --- "+tools+" --name=web --ready=notify -- tool notify "+
-		`"MAINPID=1\nSTATUS=warming \033[31mup\nEXTEND_TIMEOUT_USEC=15000000" "sleep 3500" "FDSTORE=1\nBUSERROR=x\nSTOPPING=1\nERRNO=5" "STATUS=one" "STATUS=two" READY=1 "sleep 300" "STATUS=serving" WATCHDOG=trigger`+"\n")
+	m.unit(t, "saying.service", contract+"TimeoutStartSec=5\nFileDescriptorStoreMax=10\n"+run+busybox+" --name=other -- sleep 1000 --- "+tools+" --name=web --ready=notify -- tool notify "+
+		`"MAINPID=1\nSTATUS=warming \033[31mup\nEXTEND_TIMEOUT_USEC=60000000" "sleep 7000" "FDSTORE=1\nBUSERROR=x\nSTOPPING=1\nERRNO=5" "STATUS=one" "STATUS=two" READY=1 "sleep 300" "STATUS=serving" WATCHDOG=trigger`+"\n")
 	m.must(t, "systemctl", "start", "--no-block", "saying.service")
 	await(t, "the app's status", func() bool { return m.show(t, "saying.service", "StatusText") == "web: warming [31mup" })
 	if s := m.show(t, "saying.service", "ActiveState"); s != "activating" {
@@ -131,7 +146,7 @@ func TestNotifyFrozen(t *testing.T) {
 	start := time.Now()
 	m.must(t, "gantry", "status", uuid)
 	m.must(t, "gantry", "stop", uuid)
-	if d := time.Since(start); d > 8*time.Second {
+	if d := time.Since(start); d > patience {
 		t.Errorf("status and stop took %v", d)
 	}
 }
