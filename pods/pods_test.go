@@ -343,6 +343,16 @@ func TestCheckName(t *testing.T) {
 			t.Errorf("%q is a name", bad)
 		}
 	}
+	for _, good := range []string{"web", "memory", "redis.max", "tasks-1", "pidsx.max"} {
+		if err := CheckAppName(good); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, bad := range []string{"tasks", "notify_on_release", "cgroup.procs", "memory.max", "cpu.", "plugins", "A"} {
+		if CheckAppName(bad) == nil {
+			t.Errorf("%q is an app's name", bad)
+		}
+	}
 }
 
 // A tree deeper than any limit on descriptors or paths goes, too.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -43,6 +44,24 @@ func CheckName(s string) error {
 	}
 	return nil
 }
+
+// CheckAppName is CheckName for an app, which is also a directory of the pod's cgroups, beside the kernel's own files and "plugins".
+func CheckAppName(s string) error {
+	controller, _, isFile := strings.Cut(s, ".")
+	if slices.Contains(cgroupNames, s) || isFile && slices.Contains(controllers, controller) {
+		return fmt.Errorf("name %q: the kernel has files in cgroups that are called so", s)
+	}
+	return CheckName(s)
+}
+
+// What the kernel's files in a cgroup are called, of either version: some names, and those that begin with a controller's.
+var (
+	cgroupNames = []string{"tasks", "notify_on_release", "release_agent", "plugins"}
+	controllers = []string{
+		"blkio", "cgroup", "cpu", "cpuacct", "cpuset", "devices", "dmem", "freezer", "hugetlb", "io", "irq", "memory", "misc", "net_cls", "net_prio",
+		"perf_event", "pids", "rdma",
+	}
+)
 
 func isNameStart(c byte) bool { return isDigit(c) || c >= 'a' && c <= 'z' }
 

@@ -80,7 +80,7 @@ func (req *Request) completeApps() error {
 		if a.Name == "" {
 			a.Name = appName(a.Image)
 		}
-		if err := pods.CheckName(a.Name); err != nil {
+		if err := pods.CheckAppName(a.Name); err != nil {
 			return fmt.Errorf("app %w: say --name=NAME after the image", err)
 		}
 		if names[a.Name] {

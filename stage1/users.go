@@ -90,7 +90,13 @@ func freeUsers(uuid string) (*pods.UserRange, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := os.Lstat(owner); errors.Is(err, fs.ErrNotExist) { // the pod was deleted by hand
+		if _, err := os.Lstat(owner); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		// Deleted by hand, or on a disk that is not mounted here: then its processes may live, and their cgroups tell.
+		if run, err := lostRun(filepath.Base(owner)); err != nil {
+			return nil, err
+		} else if len(run.Cgroups) == 0 {
 			return r, os.Remove(usersPath(r))
 		}
 	}

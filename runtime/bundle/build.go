@@ -71,7 +71,7 @@ func Build(in Input) (*Result, error) {
 		spec.Linux.RootfsPropagation = "rshared" // else libcontainer would cut the volumes off
 	}
 	if in.Pod.Chroot {
-		openUp(spec)
+		openUp(spec, in.App.NoNewPrivileges)
 		filter = nil
 	}
 	return &Result{Spec: spec, Seccomp: filter, Volumes: volumes}, nil

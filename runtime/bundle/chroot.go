@@ -16,11 +16,11 @@ func hostMounts() []specs.Mount {
 	return out
 }
 
-// openUp takes away from the specification of a chroot app what confines it.
-func openUp(spec *specs.Spec) {
+// openUp takes away from the specification of a chroot app what confines it, but what was asked for.
+func openUp(spec *specs.Spec, noNewPrivileges bool) {
 	none := int64(-1)
 	spec.Process.Capabilities = nil // who starts it gives it its own
-	spec.Process.NoNewPrivileges = false
+	spec.Process.NoNewPrivileges = noNewPrivileges
 	spec.Linux.Namespaces = []specs.LinuxNamespace{{Type: specs.MountNamespace}}
 	spec.Linux.Resources = &specs.LinuxResources{
 		Devices: []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}},

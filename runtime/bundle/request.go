@@ -15,6 +15,7 @@ type App struct {
 	WorkingDir        string
 
 	ReadOnlyRootfs     bool
+	NoNewPrivileges    bool // asked for: it is the default, but in a chroot
 	NoNewPrivilegesOff bool
 	Caps               Caps
 	Seccomp            SeccompRequest

@@ -101,7 +101,7 @@ func (s *Set) Grant(a *bundle.App) {
 		a.Resources.OOMScoreAdj = s.OOMScoreAdj
 	}
 	if s.NoNewPrivileges != nil {
-		a.NoNewPrivilegesOff = !*s.NoNewPrivileges
+		a.NoNewPrivileges, a.NoNewPrivilegesOff = *s.NoNewPrivileges, !*s.NoNewPrivileges
 	}
 	if c := s.Capabilities; c != nil {
 		if c.Retain {

@@ -123,7 +123,7 @@ func merge(into map[string]string, pairs []aci.Pair, more map[string]string) (ma
 
 // request is what the manifest says of one app. Its own volumes (appVolume) become the pod's.
 func (a *app) request(req *runtime.Request) (runtime.AppRequest, error) {
-	if err := pods.CheckName(a.Name); err != nil {
+	if err := pods.CheckAppName(a.Name); err != nil {
 		return runtime.AppRequest{}, err
 	}
 	out := runtime.AppRequest{Essential: true, Override: a.App}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,7 +26,6 @@ type appOptions struct {
 
 	req         runtime.AppRequest
 	volumes     []bundle.Volume // that -v defines
-	noNewPrivs  bool
 	stopTimeout time.Duration
 }
 
@@ -82,7 +82,14 @@ func (o *appOptions) addSecurityFlags(fs *pflag.FlagSet) {
 	a := &o.req
 	fs.BoolVar(&a.ReadOnlyRootfs, "readonly-rootfs", false, "the root file system cannot be written")
 	alias(fs, "read-only", "", "readonly-rootfs")
-	fs.BoolVar(&o.noNewPrivs, "no-new-privileges", true, "setuid programs gain nothing")
+	fs.AddFlag(&pflag.Flag{
+		Name: "no-new-privileges", Usage: "setuid programs gain nothing", DefValue: "true", NoOptDefVal: "true",
+		Value: &value{typ: "bool", bool: true, set: func(s string) error {
+			on, err := strconv.ParseBool(s)
+			a.NoNewPrivileges, a.NoNewPrivilegesOff = on, !on
+			return err
+		}},
+	})
 	listsVar(fs, &a.Caps.Retain, "caps-retain", "CAP,...", "keep exactly these capabilities", bundle.ParseCaps)
 	listsVar(fs, &a.Caps.Remove, "caps-remove", "CAP,...", "the default capabilities without these", bundle.ParseCaps)
 	listsVar(fs, &a.Caps.Add, "cap-add", "CAP,...", "the default capabilities and these", bundle.ParseCaps)
@@ -156,7 +163,7 @@ func parseReady(s string) (string, error) {
 	return s, err
 }
 
-func appName(s string) (string, error) { return s, pods.CheckName(s) }
+func appName(s string) (string, error) { return s, pods.CheckAppName(s) }
 
 func socketName(s string) (string, error) { return s, pods.CheckSocketName(s) }
 
@@ -202,7 +209,6 @@ func (o *appOptions) request(pod *runtime.Request) (runtime.AppRequest, error) {
 		return a, usagef("--caps-retain names exactly what is kept: it leaves --caps-remove nothing to do")
 	}
 	a.Args = o.args
-	a.NoNewPrivilegesOff = !o.noNewPrivs
 	if o.stopTimeout > 0 {
 		a.StopTimeout = max(1, int(o.stopTimeout/time.Second))
 	}
