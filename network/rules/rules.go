@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -174,8 +175,35 @@ func commit(fill func(*batch)) error {
 		if b.err != nil {
 			return b.err
 		}
-		return conn.Flush()
+		return once(conn.Flush())
 	})
+}
+
+// once says each of joined errors once, on one line: where nf_tables lacks something, every message after the first fails too.
+func once(err error) error {
+	var said error
+	for _, e := range leaves(err) {
+		switch {
+		case said == nil:
+			said = e
+		case !strings.Contains(said.Error(), e.Error()):
+			said = fmt.Errorf("%w; %w", said, e)
+		}
+	}
+	return said
+}
+
+// leaves are the errors that err joins, at any depth; err alone if it joins none.
+func leaves(err error) []error {
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) {
+		return []error{err}
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, leaves(e)...)
+	}
+	return all
 }
 
 // current says whether the table exists and is of this version, and whether it knows the network.

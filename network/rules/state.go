@@ -41,7 +41,7 @@ func Read() (*State, error) {
 				return err
 			}
 		}
-		return nil
+		return s.compareHooks(conn)
 	})
 	switch {
 	case errors.Is(err, unix.ENOENT):
@@ -62,6 +62,35 @@ func (s *State) compare(conn *nftables.Conn, c chain) error {
 		s.damage = fmt.Sprintf("the rules of the chain %s are not gantry's", c.name)
 	}
 	return nil
+}
+
+// compareHooks looks whether the kernel asks the chains when it should, and no other chain of the table.
+func (s *State) compareHooks(conn *nftables.Conn) error {
+	t, err := conn.ListTableOfFamily(table.Name, table.Family)
+	if err != nil {
+		return err
+	}
+	if t.Flags != 0 {
+		s.damage = "the table is dormant"
+	}
+	have, err := chainsOfTable(conn)
+	if err != nil {
+		return err
+	}
+	for _, c := range have {
+		i := slices.IndexFunc(chains(), func(want chain) bool { return want.name == c.Name })
+		if i < 0 {
+			s.damage = fmt.Sprintf("the chain %s is not gantry's", c.Name)
+		} else if want := chains()[i]; c.Hooknum == nil || *c.Hooknum != *want.hook || *c.Priority != *want.prio || c.Type != want.typ || *c.Policy != nftables.ChainPolicyAccept {
+			s.damage = fmt.Sprintf("the chain %s is asked at another time, or has another policy", c.Name)
+		}
+	}
+	return nil
+}
+
+func chainsOfTable(conn *nftables.Conn) ([]*nftables.Chain, error) {
+	all, err := conn.ListChainsOfTableFamily(table.Family)
+	return slices.DeleteFunc(all, func(c *nftables.Chain) bool { return c.Table.Name != table.Name }), err
 }
 
 // sameRule compares rules by what goes to the kernel.
@@ -128,7 +157,26 @@ func portOf(key []byte) uint16 {
 
 // Restore makes the table as it should be, whatever somebody did to its chains, and leaves its elements. Idempotent.
 func Restore() error {
-	if err := commit(create); err != nil {
+	err := commit(func(b *batch) { b.conn.AddTable(table) }) // wakes it, which the kernel does in a transaction of its own only
+	var have []*nftables.Chain
+	if err == nil {
+		err = dial(func(conn *nftables.Conn) (err error) {
+			have, err = chainsOfTable(conn)
+			return err
+		})
+	}
+	if err == nil {
+		err = commit(func(b *batch) {
+			for _, c := range have { // before any is deleted, as rules may jump to another
+				b.conn.FlushChain(c)
+			}
+			for _, c := range have {
+				b.conn.DelChain(c)
+			}
+			create(b)
+		})
+	}
+	if err != nil {
 		return fmt.Errorf("make nftables table: %w", explain(err))
 	}
 	return nil

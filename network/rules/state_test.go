@@ -46,6 +46,12 @@ func TestState(t *testing.T) {
 		"a rule too many":     {[]string{"add", "rule", "inet", "gantry", "output", "drop"}, "the rules of the chain output are not gantry's", ""},
 		"a rule in the way":   {[]string{"insert", "rule", "inet", "gantry", "postrouting", "accept"}, "the rules of the chain postrouting are not gantry's", ""},
 		"all rules are gone":  {[]string{"flush", "table", "inet", "gantry"}, "the rules of the chain postrouting are not gantry's", ""},
+		"a chain is gone":     {[]string{"delete", "chain", "inet", "gantry", "output"}, "the rules of the chain output are not gantry's", ""},
+		"a chain too many":    {[]string{"add chain inet gantry evil { type filter hook forward priority -5; policy drop; }; add rule inet gantry evil accept"}, "the chain evil is not gantry's", ""},
+		"chains that jump":    {[]string{"add chain inet gantry evil; add rule inet gantry evil drop; add rule inet gantry forward jump evil"}, "the chain evil is not gantry's", ""},
+		"a policy of drop":    {[]string{"add chain inet gantry forward { policy drop; }"}, "the chain forward is asked at another time, or has another policy", ""},
+		"another hook":        {[]string{"delete chain inet gantry forward; add chain inet gantry forward { type filter hook input priority 0; }"}, "the chain forward is asked at another time, or has another policy", ""},
+		"the table sleeps":    {[]string{"add table inet gantry { flags dormant; }"}, "the table is dormant", ""},
 		"everything is gone":  {[]string{"flush", "ruleset"}, "the table is not there", "published port 80 is not there"},
 		"only the table went": {[]string{"delete", "table", "inet", "gantry"}, "the table is not there", "published port 127.0.0.1:81 is not there"},
 	} {

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -64,5 +65,18 @@ func TestKernelWithoutNfTables(t *testing.T) {
 				t.Errorf("remove: %v, %v", removed, reset)
 			}
 		})
+	}
+}
+
+// What google/nftables joins, one error for each message of a transaction, is one line.
+func TestErrorsAreSaidOnce(t *testing.T) {
+	many := unix.EOPNOTSUPP
+	err := errors.Join(errors.Join(many, many), errors.Join(many, unix.ENOENT))
+	got := once(fmt.Errorf("conn.Receive: %w", err))
+	if want := many.Error() + "; " + unix.ENOENT.Error(); got.Error() != want || !errors.Is(got, many) || !errors.Is(got, unix.ENOENT) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if once(nil) != nil || once(unix.EPERM) != unix.EPERM {
+		t.Error("an error that is not joined is changed")
 	}
 }
