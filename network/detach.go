@@ -13,6 +13,8 @@ import (
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/version"
+
+	"github.com/gantryrun/gantry/network/conf"
 )
 
 // Detach runs DEL of the attachment's chain. It is idempotent and needs nothing of what Attach needed: netns may be empty,
@@ -44,7 +46,7 @@ func (h *Host) detach(ctx context.Context, a Attachment, list *libcni.NetworkCon
 		}
 	}
 	for _, p := range slices.Backward(list.Plugins) {
-		if err := x.run(ctx, "DEL", p, inject, rt); err != nil {
+		if err := x.del(ctx, p, inject, rt); err != nil {
 			errs = append(errs, fmt.Errorf("detach from network %q: plugin %s: %w", a.Network, p.Network.Type, err))
 		}
 	}
@@ -56,6 +58,27 @@ func (h *Host) detach(ctx context.Context, a Attachment, list *libcni.NetworkCon
 		return fmt.Errorf("detach from network %q: %w", a.Network, err)
 	}
 	return nil
+}
+
+// del runs DEL of one plugin. Without a namespace every plugin has to do what is left for it to do, but some (sbr of
+// containernetworking, say) refuse to work, and would keep a dead pod from ever being removed. They get an empty namespace in the place
+// of the one that is gone, and find nothing in it.
+func (x *pluginExec) del(ctx context.Context, p *libcni.PluginConfig, inject map[string]any, rt *libcni.RuntimeConf) error {
+	err := x.run(ctx, "DEL", p, inject, rt)
+	if err == nil || rt.NetNS != "" || conf.Builtin(p.Network.Type) || errors.Is(err, errKilled) {
+		return err
+	}
+	standIn, nerr := newNamespace()
+	if nerr != nil {
+		return errors.Join(err, nerr)
+	}
+	defer func() { _ = standIn.Close() }()
+	there := *rt
+	there.NetNS = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), standIn.Fd())
+	if x.run(ctx, "DEL", p, inject, &there) == nil {
+		return nil
+	}
+	return err
 }
 
 // run runs a command of one plugin that has no result.
@@ -70,14 +93,14 @@ func (x *pluginExec) run(ctx context.Context, command string, p *libcni.PluginCo
 			runtimeConfig[capability] = data
 		}
 	}
-	conf, err := libcni.InjectConf(p, inject)
+	full, err := libcni.InjectConf(p, inject)
 	if err == nil && len(runtimeConfig) > 0 {
-		conf, err = libcni.InjectConf(conf, map[string]any{"runtimeConfig": runtimeConfig})
+		full, err = libcni.InjectConf(full, map[string]any{"runtimeConfig": runtimeConfig})
 	}
 	if err != nil {
 		return err
 	}
-	return invoke.ExecPluginWithoutResult(ctx, path, conf.Bytes, &invoke.Args{
+	return invoke.ExecPluginWithoutResult(ctx, path, full.Bytes, &invoke.Args{
 		Command: command, ContainerID: rt.ContainerID, NetNS: rt.NetNS, IfName: rt.IfName, PluginArgs: rt.Args,
 		Path: strings.Join(x.host.PluginDirs, string(os.PathListSeparator)),
 	}, x)

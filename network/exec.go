@@ -24,6 +24,9 @@ import (
 // builtinDir is the directory that built-in plugins seem to lie in. No file is ever looked for there.
 const builtinDir = "gantry:"
 
+// errKilled says that a plugin did not end by itself.
+var errKilled = errors.New("killed")
+
 // maxPluginOutput bounds what a plugin may print; a result is a few kilobytes.
 const maxPluginOutput = 1 << 20
 
@@ -87,9 +90,9 @@ func (x *pluginExec) ExecPlugin(ctx context.Context, path string, stdin []byte, 
 	case err == nil:
 		return stdout.Bytes(), nil
 	case errors.Is(cause, context.DeadlineExceeded):
-		return nil, fmt.Errorf("killed after %s", x.host.timeout())
+		return nil, fmt.Errorf("%w after %s", errKilled, x.host.timeout())
 	case cause != nil:
-		return nil, fmt.Errorf("killed: %w", cause)
+		return nil, fmt.Errorf("%w: %w", errKilled, cause)
 	}
 	return nil, pluginError(err, stdout.Bytes(), stderr.Bytes())
 }
