@@ -1,6 +1,7 @@
 package network
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,14 @@ import (
 	"github.com/gantryrun/gantry/network/rules"
 )
 
+// errDamaged says that something of a built-in plugin's is missing that repair can put back.
+type errDamaged struct{ error }
+
+func (e errDamaged) Unwrap() error { return e.error }
+
+// errStartAgain says that what is missing comes with a new pod only.
+var errStartAgain = errors.New("the pod has to be started again")
+
 // check is CHECK of the built-in plugins: what ADD has made and its result says is still there.
 func (c *call) check(ctx context.Context, plugin string) error {
 	pc, prev, err := c.confAndResult()
@@ -25,11 +34,16 @@ func (c *call) check(ctx context.Context, plugin string) error {
 	}
 	switch plugin {
 	case conf.TypePTP:
-		return c.ptpCheck(ctx, pc, prev)
+		err = c.ptpCheck(ctx, pc, prev)
 	case conf.TypePortmap:
-		return c.portmapCheck(&pc.pluginConf, prev)
+		err = c.portmapCheck(&pc.pluginConf, prev)
+	default:
+		err = c.leasesCheck(prev)
 	}
-	return c.leasesCheck(prev)
+	if err == nil || errors.Is(err, errStartAgain) {
+		return err
+	}
+	return errDamaged{err}
 }
 
 // confAndResult is the plugin's configuration, and what its ADD said.
@@ -46,7 +60,7 @@ func (c *call) ptpCheck(ctx context.Context, pc *ptpConf, prev *types100.Result)
 	name := pc.hostLinkName(c)
 	link, err := netlink.LinkByName(name)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
-		return fmt.Errorf("the interface %s is not there: the pod has to be started again", name)
+		return fmt.Errorf("the interface %s is not there: %w", name, errStartAgain)
 	}
 	if err != nil {
 		return fmt.Errorf("find %s: %w", name, err)
@@ -66,6 +80,9 @@ func (c *call) ptpCheck(ctx context.Context, pc *ptpConf, prev *types100.Result)
 			return err
 		}
 	}
+	if err := v.checkHost(link); err != nil {
+		return err
+	}
 	for _, s := range v.forwarding() {
 		if now, err := readSysctl(s.name); err != nil || now != s.value {
 			return errors.Join(fmt.Errorf("the host does not forward: net.%s is %q", strings.ReplaceAll(s.name, "/", "."), now), err)
@@ -81,6 +98,40 @@ func (c *call) ptpCheck(ctx context.Context, pc *ptpConf, prev *types100.Result)
 	}
 	_, err = c.runIPAM(ctx, pc.IPAM.Type, nil)
 	return err
+}
+
+// checkHost looks at what else the host's end needs, so that the pod and its gateway find each other.
+func (v *veth) checkHost(link netlink.Link) error {
+	for _, e := range v.ends {
+		on := link
+		if v.onLo(e) {
+			lo, err := netlink.LinkByName("lo")
+			if err != nil {
+				return fmt.Errorf("find lo: %w", err)
+			}
+			on = lo
+		}
+		addrs, err := netlink.AddrList(on, netlink.FAMILY_ALL)
+		if err != nil {
+			return fmt.Errorf("list addresses of %s: %w", on.Attrs().Name, err)
+		}
+		if !slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.IP.Equal(e.gateway.AsSlice()) }) {
+			return fmt.Errorf("the host has lost the gateway's address %s on %s", e.gateway, on.Attrs().Name)
+		}
+		if e.gateway.Is4() {
+			continue
+		}
+		neighbours, err := netlink.NeighList(link.Attrs().Index, netlink.FAMILY_V6)
+		if err != nil {
+			return fmt.Errorf("list neighbours on %s: %w", link.Attrs().Name, err)
+		}
+		if !slices.ContainsFunc(neighbours, func(n netlink.Neigh) bool {
+			return n.IP.Equal(e.addr.Addr().AsSlice()) && n.State == netlink.NUD_PERMANENT && bytes.Equal(n.HardwareAddr, v.podMAC)
+		}) {
+			return fmt.Errorf("the host does not know where %s is on %s", e.addr.Addr(), link.Attrs().Name)
+		}
+	}
+	return nil
 }
 
 // forwarding are the sysctls without which nothing reaches the pod.
@@ -111,6 +162,9 @@ func routed(ip netip.Addr, link netlink.Link) error {
 // checkPod looks at the pod's end.
 func (v *veth) checkPod(ns *namespace) error {
 	link, err := ns.nl.LinkByName(v.podName)
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		return fmt.Errorf("the pod has no %s any more: %w", v.podName, errStartAgain)
+	}
 	if err != nil {
 		return fmt.Errorf("find %s in the pod: %w", v.podName, err)
 	}
@@ -120,7 +174,7 @@ func (v *veth) checkPod(ns *namespace) error {
 	}
 	for _, e := range v.ends {
 		if !slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.IP.Equal(e.addr.Addr().AsSlice()) }) {
-			return fmt.Errorf("the pod's %s has lost its address %s", v.podName, e.addr)
+			return fmt.Errorf("the pod's %s has lost its address %s: %w", v.podName, e.addr, errStartAgain)
 		}
 	}
 	return nil
@@ -175,7 +229,11 @@ func (c *call) leasesCheck(prev *types100.Result) error {
 func (c *call) status(ctx context.Context, plugin string) error {
 	switch plugin {
 	case conf.TypePTP, conf.TypePortmap:
-		if _, err := rules.Read(); err != nil {
+		state, err := rules.Read()
+		if err == nil && state.Damage() != "" { // nobody has made the rules yet, or the kernel cannot
+			err = Probe()
+		}
+		if err != nil {
 			return err
 		}
 	}

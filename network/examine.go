@@ -85,10 +85,12 @@ func (e *Examination) CheckAt(ctx context.Context, h *Host, a Attachment, netns 
 		f.Found = "as it was made, seen from the host"
 	}
 	if err := h.check(ctx, a, netns, e.state); err != nil {
-		f.OK, f.Found = false, err.Error()
-		f.Hint = "gantry network check --repair"
+		f.OK, f.Found, f.Hint = false, err.Error(), "start the pod again"
+		_, damaged := errors.AsType[errDamaged](err)
+		if damaged && !e.Repair {
+			f.Hint = "gantry network check --repair"
+		}
 		if e.Repair {
-			f.Hint = "start the pod again"
 			if again := e.repair(ctx, h, a, netns); again == nil {
 				f.OK, f.Repaired, f.Hint = true, true, ""
 			} else {

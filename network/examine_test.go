@@ -68,21 +68,26 @@ func TestExamination(t *testing.T) {
 		want   string // a part of what is wrong
 		beyond string // what is still wrong after the repair
 	}{
-		"nothing is wrong":               {func(*testing.T, *Host, *pod) {}, "", ""},
-		"the ruleset is flushed":         {sh("nft flush ruleset"), "rules: the table is not there", ""},
-		"a chain is flushed":             {sh("nft flush chain inet gantry forward"), "rules: the rules of the chain forward are not gantry's", ""},
-		"a port is withdrawn":            {sh("nft flush map inet gantry forwards_any4"), "pod-a attachment: check network \"default\": published port 8080 is not there", ""},
-		"the network's element is gone":  {sh("nft flush set inet gantry networks"), "the network's own traffic is not there", ""},
-		"the host no longer forwards":    {sh("echo 0 >/proc/sys/net/ipv4/ip_forward"), "net.ipv4.ip_forward is \"0\"", ""},
-		"nor IPv6":                       {sh("echo 0 >/proc/sys/net/ipv6/conf/all/forwarding"), "net.ipv6.conf.all.forwarding is \"0\"", ""},
-		"route_localnet is off":          {sh("echo 0 >/proc/sys/net/ipv4/conf/$LINK/route_localnet"), "127.0.0.1 does not lead to the pod", ""},
-		"the route is gone":              {sh("ip route del 172.16.28.2"), "the host's route to 172.16.28.2 does not lead to", ""},
-		"another route is nearer":        {sh("ip route replace 172.16.28.2 dev lo"), "the host's route to 172.16.28.2 does not lead to", ""},
-		"the lease is gone":              {sh("rm $LEASES/172.16.28.2"), "the lease of 172.16.28.2 is not the pod's", ""},
-		"the link is down":               {sh("ip link set $LINK down"), "is down", ""},
-		"the link is in another group":   {sh("ip link set $LINK group 5"), "is in another group of links", ""},
-		"the link is gone":               {sh("ip link del $LINK"), "is not there: the pod has to be started again", "is not there: the pod has to be started again"},
-		"the pod took its address away":  {func(_ *testing.T, _ *Host, p *pod) { p.Run("ip", "addr", "flush", "dev", "eth0") }, "the pod's eth0 has lost its address", "the pod's eth0 has lost its address"},
+		"nothing is wrong":              {func(*testing.T, *Host, *pod) {}, "", ""},
+		"the ruleset is flushed":        {sh("nft flush ruleset"), "rules: the table is not there", ""},
+		"a chain is flushed":            {sh("nft flush chain inet gantry forward"), "rules: the rules of the chain forward are not gantry's", ""},
+		"a port is withdrawn":           {sh("nft flush map inet gantry forwards_any4"), "pod-a attachment: check network \"default\": published port 8080 is not there", ""},
+		"the network's element is gone": {sh("nft flush set inet gantry networks"), "the network's own traffic is not there", ""},
+		"the host no longer forwards":   {sh("echo 0 >/proc/sys/net/ipv4/ip_forward"), "net.ipv4.ip_forward is \"0\"", ""},
+		"nor IPv6":                      {sh("echo 0 >/proc/sys/net/ipv6/conf/all/forwarding"), "net.ipv6.conf.all.forwarding is \"0\"", ""},
+		"route_localnet is off":         {sh("echo 0 >/proc/sys/net/ipv4/conf/$LINK/route_localnet"), "127.0.0.1 does not lead to the pod", ""},
+		"the route is gone":             {sh("ip route del 172.16.28.2"), "the host's route to 172.16.28.2 does not lead to", ""},
+		"another route is nearer":       {sh("ip route replace 172.16.28.2 dev lo"), "the host's route to 172.16.28.2 does not lead to", ""},
+		"the lease is gone":             {sh("rm $LEASES/172.16.28.2"), "the lease of 172.16.28.2 is not the pod's", ""},
+		"the link is down":              {sh("ip link set $LINK down"), "is down", ""},
+		"the link is in another group":  {sh("ip link set $LINK group 5"), "is in another group of links", ""},
+		"the link is gone":              {sh("ip link del $LINK"), "is not there: the pod has to be started again", "is not there: the pod has to be started again"},
+		"the pod took its address away": {func(_ *testing.T, _ *Host, p *pod) { p.Run("ip", "addr", "flush", "dev", "eth0") }, "the pod's eth0 has lost its address", "the pod's eth0 has lost its address"},
+		"the pod's end has another name": {func(_ *testing.T, _ *Host, p *pod) {
+			p.Run("sh", "-ec", "ip link set eth0 down; ip link set eth0 name lan0; ip link set lan0 up")
+		}, "the pod has no eth0 any more", "the pod has no eth0 any more"},
+		"the gateway's address is gone":  {sh("ip addr del fd67:616e:7472:79::1/128 dev lo"), "the host has lost the gateway's address", ""},
+		"the pod is no neighbour":        {sh("ip -6 neigh flush dev $LINK nud permanent"), "the host does not know where", ""},
 		"the lease is somebody else's":   {sh("printf 'pod-z\\r\\neth0' >$LEASES/172.16.28.2"), "the lease of 172.16.28.2 is not the pod's", "address is leased to pod pod-z"},
 		"a port that belongs to no pod":  {foreignPort, "leftovers: published ports of pod pod-z", "leftovers: published ports of pod pod-z"},
 		"an interface of no pod":         {sh("ip link add gantrymzzzzzzzz type veth peer name zz"), "leftovers: the interface gantrymzzzzzzzz", "leftovers: the interface gantrymzzzzzzzz"},
@@ -96,6 +101,7 @@ func TestExamination(t *testing.T) {
 			if got := wrong(examine(t, h, false, p)); !strings.Contains(got, test.want) || (got == "") != (test.want == "") {
 				t.Errorf("found %q, want %q", got, test.want)
 			}
+			hints(t, examine(t, h, false, p))
 			if got := wrong(examine(t, h, true, p)); !strings.Contains(got, test.beyond) || (got == "") != (test.beyond == "") {
 				t.Errorf("after repair %q, want %q", got, test.beyond)
 			}
@@ -106,6 +112,20 @@ func TestExamination(t *testing.T) {
 			}
 			tidy(t, h)
 		})
+	}
+}
+
+// hints checks that what only a new pod can bring back is not said to be repaired.
+func hints(t *testing.T, r audit.Report) {
+	t.Helper()
+	for _, f := range r.Findings {
+		want := "gantry network check --repair"
+		if strings.Contains(f.Found, errStartAgain.Error()) {
+			want = "start the pod again"
+		}
+		if !f.OK && (f.What == "attachment" || f.What == "rules") && f.Hint != want {
+			t.Errorf("%s: the hint is %q, want %q", f.Found, f.Hint, want)
+		}
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gantryrun/gantry/network/rules"
 )
 
@@ -59,6 +61,12 @@ func (h *Host) Reset(sysctls bool) error {
 		return fmt.Errorf("reset network: %w", err)
 	}
 	return nil
+}
+
+// Probe says whether this kernel has what the rules of the built-in networks need: it makes them in a namespace of its own.
+func Probe() error {
+	enter := func() error { return unix.Unshare(unix.CLONE_NEWNET) }
+	return elsewhere(enter, func() error { return rules.Ensure(1) })
 }
 
 // restore sets a sysctl back if it has the value that enableForwarding gives. An interface may be gone.

@@ -20,7 +20,7 @@ func (s *supervisor) pluginCgroup() (*os.File, error) {
 	case cgroup != nil: // of a hybrid host, where no controller keeps processes out of it
 		s.plugins = cgroup
 	case isUnified():
-		dir := filepath.Join(s.cgroup.dirs[0], "plugins")
+		dir := filepath.Join(s.cgroup.dirs[0], "_plugins") // no app can be called so
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
 		}

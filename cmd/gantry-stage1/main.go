@@ -5,6 +5,7 @@
 //	gantry-stage1 undo PODDIR                descriptors: 3 pod directory
 //	gantry-stage1 check-network DIR          stdin: audit.Request, stdout: audit.Report
 //	gantry-stage1 collect-network DIR        stdin: audit.Request
+//	gantry-stage1 probe-network              exit code 0: this kernel has what the built-in networks need
 //	gantry-stage1 reset-network [--sysctls]  no pod is left: rules go and, if asked, forwarding is what it was before
 package main
 
@@ -18,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gantryrun/gantry/network"
 	"github.com/gantryrun/gantry/pods"
 	"github.com/gantryrun/gantry/stage1"
 )
@@ -66,6 +68,11 @@ func run(args []string, say reporter) (int, error) {
 		return 0, nil
 	case len(args) == 2 && args[0] == "collect-network":
 		if err := stage1.CollectNetwork(context.Background(), args[1], os.Stdin); err != nil {
+			return stage1.ExitInternal, err
+		}
+		return 0, nil
+	case len(args) == 1 && args[0] == "probe-network":
+		if err := network.Probe(); err != nil {
 			return stage1.ExitInternal, err
 		}
 		return 0, nil

@@ -1,6 +1,6 @@
 // Package hostcheck finds out whether a host can run pods, and what is lost where it lacks something.
 //
-// It knows what gantry wants of a kernel and its surroundings. It only looks: it makes nothing, loads nothing, changes nothing.
+// It knows what gantry wants of a kernel and its surroundings. It only looks: it makes nothing that stays, and changes nothing.
 package hostcheck
 
 import (
@@ -40,7 +40,7 @@ type Result struct {
 func Run(h Host) []Result {
 	results := []Result{checkRoot(), checkKernel(), checkCgroups()}
 	results = append(results, checkNamespaces()...)
-	results = append(results, h.checkStore(), h.checkDir(), checkNft(), checkSystemd())
+	results = append(results, h.checkStore(), h.checkDir(), h.checkNft(), checkSystemd())
 	for _, p := range []string{"gantry-stage1", "gantry-launch", "gantry-init"} {
 		results = append(results, h.checkProgram(p))
 	}
@@ -164,10 +164,24 @@ func (h Host) checkDir() Result {
 	return r
 }
 
-func checkNft() Result {
-	_, err := os.Stat("/proc/net/netfilter")
-	r := Result{Name: "nftables", OK: err == nil, Found: yesNo(err == nil), Lost: "the default network cannot translate addresses, and ports cannot be published"}
-	if path, err := exec.LookPath("nft"); err == nil {
+// checkNft has gantry-stage1 make the rules in a network namespace of its own: a kernel may have nf_tables and not all that they need.
+func (h Host) checkNft() Result {
+	r := Result{Name: "nftables", Lost: "the default network cannot translate addresses, and ports cannot be published"}
+	if unix.Geteuid() != 0 {
+		_, err := os.Stat("/proc/net/netfilter")
+		r.OK, r.Found = err == nil, yesNo(err == nil)+", as far as can be seen without root"
+		return r
+	}
+	stage1, err := h.Programs.Find("gantry-stage1")
+	if err != nil {
+		r.Found = err.Error()
+		return r
+	}
+	out, err := exec.Command(stage1, "probe-network").CombinedOutput()
+	r.OK, r.Found = err == nil, yesNo(err == nil)
+	if err != nil {
+		r.Found = strings.TrimPrefix(strings.TrimSpace(string(out)), "gantry: run: ")
+	} else if path, err := exec.LookPath("nft"); err == nil {
 		r.Found += ", and " + path + " to look at the rules"
 	}
 	return r

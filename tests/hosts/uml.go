@@ -60,7 +60,7 @@ func RunUnified(ctx context.Context, opts UnifiedOptions) (out string, code stri
 	if err := makeDisk(opts.State, disk); err != nil {
 		return "", "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute) // half a minute, where nobody else is at work
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute) // a minute, where nobody else is at work
 	defer cancel()
 	console, err := os.Create(filepath.Join(opts.State, "console"))
 	if err != nil {

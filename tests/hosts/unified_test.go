@@ -2,7 +2,9 @@ package hosts_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -27,6 +29,11 @@ func TestUnified(t *testing.T) {
 	}
 	if err := writeBusybox(filepath.Join(state, "share/busybox.tar")); err != nil {
 		t.Fatal(err)
+	}
+	for program, pkg := range map[string]string{"network/network.test": "./network", "fault/cnifault": "./tests/cnifault"} {
+		if err := compile(filepath.Join(state, "share", program), pkg); err != nil {
+			t.Fatal(err)
+		}
 	}
 	out, code, err := hosts.RunUnified(t.Context(), hosts.UnifiedOptions{Bin: build.Dir(t), State: state, Script: string(script)})
 	if errors.Is(err, hosts.ErrNoUML) && os.Getenv("CI") == "" {
@@ -55,4 +62,18 @@ func TestUnified(t *testing.T) {
 	if t.Failed() || testing.Verbose() {
 		t.Log(out)
 	}
+}
+
+// compile builds a package's tests, or a program, for a machine that has no go.
+func compile(to, pkg string) error {
+	args := []string{"build", "-o", to, pkg}
+	if strings.HasSuffix(to, ".test") {
+		args = []string{"test", "-c", "-o", to, pkg}
+	}
+	c := exec.Command("go", args...)
+	c.Dir, c.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("go %v: %w: %s", args, err, out)
+	}
+	return nil
 }

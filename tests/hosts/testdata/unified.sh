@@ -138,6 +138,40 @@ gantry rm $uuid >/dev/null
 is "no interface is left" "$(ls /sys/class/net | grep veth)" ""
 clean "a network leaves nothing"
 
+# What a plugin leaves running is in the pod's cgroup, and ends with the pod.
+modprobe bridge
+mkdir -p /etc/gantry/paths.d /run/fault
+echo '{"kind":"paths","version":"v1","cni":["/mnt/fault","/usr/libexec/gantry/cni"]}' >/etc/gantry/paths.d/cni.json
+echo '{"cniVersion":"1.0.0","name":"faulty","plugins":[{"type":"cnifault","dir":"/run/fault"}]}' >/etc/gantry/net.d/faulty.conflist
+echo daemon >/run/fault/ADD
+systemd-run --quiet --unit=lingers -p Type=notify -p Delegate=yes -p SuccessExitStatus=143 gantry run --net=faulty --uuid-file-save=/run/net.uuid $BUSYBOX --name=app -- sleep 1000
+uuid=$(cat /run/net.uuid)
+has "a plugin's daemon is in the pod's cgroup" "$(cat /proc/$(pgrep cnifault)/cgroup)" "gantry-$uuid/_plugins"
+systemctl stop lingers
+is "and ends with the pod" "$(pgrep cnifault)" ""
+gantry rm $uuid >/dev/null
+systemd-run --quiet --unit=lingers2 -p Type=notify -p Delegate=yes -p KillMode=process gantry run --net=faulty --uuid-file-save=/run/net.uuid $BUSYBOX --name=app -- sleep 1000
+kill -KILL $(systemctl show --value -p MainPID lingers2)
+until gantry status --uuid-file=/run/net.uuid | grep -q state=exited; do sleep 0.1; done
+gantry gc --grace-period=0s
+is "and with gc, where the supervisor was killed" "$(pgrep cnifault; ls /sys/class/net | grep fault)" ""
+clean "which leaves nothing of it"
+
+# This kernel has nf_tables, but not of the family inet: the default network cannot be, and all who are asked say so.
+modprobe nf_tables
+has "check knows it" "$(gantry check 2>&1)" "no nf_tables of family inet with NAT and fib"
+has "network check too" "$(gantry network check 2>&1)" "no nf_tables of family inet with NAT and fib"
+gantry run --net=default --uuid-file-save=/run/net.uuid $BUSYBOX --name=app -- true 2>/run/refused
+is "a pod on it is refused" $? 254
+has "in one line that says why" "$(wc -l </run/refused) $(cat /run/refused)" "1 gantry: run: attach to network"
+gantry gc --grace-period=0s
+clean "which leaves nothing at all"
+
+# The kernel of this machine has links that others lack: the tests of the package network, with the programs of containernetworking.
+for m in ipvlan macvlan 8021q dummy vrf; do modprobe $m; done
+devices=$(cd /mnt/network && TMPDIR=/run ./network.test -test.v -test.run 'TestPlugins/^(ipvlan|vlan|dummy|vrf)$' 2>&1)
+for p in ipvlan vlan dummy vrf; do has "plugin $p" "$devices" "--- PASS: TestPlugins/$p "; done
+
 # From a shell, a detached pod is a service with a cgroup of its own, whatever the shell has.
 systemd-run --quiet --wait --pipe --unit=shell gantry run --net=none --detach --property=MemoryMax=100M $BUSYBOX --name=app -- sleep 1000 >/run/detached
 uuid=$(cat /run/detached)
