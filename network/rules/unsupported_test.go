@@ -76,7 +76,7 @@ func TestErrorsAreSaidOnce(t *testing.T) {
 	if want := many.Error() + "; " + unix.ENOENT.Error(); got.Error() != want || !errors.Is(got, many) || !errors.Is(got, unix.ENOENT) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if once(nil) != nil || once(unix.EPERM) != unix.EPERM {
+	if once(nil) != nil || once(unix.EPERM).Error() != unix.EPERM.Error() {
 		t.Error("an error that is not joined is changed")
 	}
 }
