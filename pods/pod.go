@@ -89,7 +89,7 @@ func (p *Pod) Exit() (*Exit, error) {
 	return e, p.read(exitFile, e)
 }
 
-// maxExit is what is reserved for exit.json: one block, and more than it ever is.
+// maxExit is what is reserved for exit.json: one block.
 const maxExit = 4096
 
 // ReserveExit takes the room that WriteExit needs: a disk that is full by then does not keep the pod from being exited.
@@ -100,12 +100,17 @@ func (p *Pod) ReserveExit() error {
 	return nil
 }
 
-// WriteExit writes exit.json: with it the pod is exited as soon as the lock is free. A long reason is cut.
+// WriteExit writes exit.json: with it the pod is exited as soon as the lock is free. What it has no room for is left out: the copy
+// of what other files say, then the end of a long reason.
 func (p *Pod) WriteExit(e *Exit) error {
-	e.Version = Version
-	data, err := Marshal(e)
+	short := *e
+	short.Version = Version
+	data, err := Marshal(&short)
 	if len(data) > maxExit && err == nil {
-		short := *e
+		short.Pod = nil
+		data, err = Marshal(&short)
+	}
+	if len(data) > maxExit && err == nil {
 		short.Reason = e.Reason[:min(len(e.Reason), maxExit/8)] // six bytes each at worst
 		data, err = Marshal(&short)
 	}
@@ -266,11 +271,10 @@ func (p *Pod) State() (State, error) {
 }
 
 func (p *Pod) facts() Facts {
-	f := Facts{Manifest: p.has(manifestFile), Exit: p.has(exitFile)}
-	if f.Exit { // it comes after run.json, and decides alone: one file less to read of most pods in a list
-		f.Run = true
-		return f
+	if p.has(exitFile) { // the last that is written: it decides alone
+		return Facts{Exit: true}
 	}
+	f := Facts{Manifest: p.has(manifestFile)}
 	run, err := p.Run()
 	f.Run = !errors.Is(err, fs.ErrNotExist)
 	f.Stale = err == nil && run.BootID != BootID()

@@ -51,6 +51,8 @@ type Exit struct {
 	Finished time.Time `json:"finished"`
 	// Left names the steps of the clean-up that failed and that gc has to do again. Empty: gc only deletes.
 	Left []string `json:"left,omitempty"`
+	// Pod is a copy of what other files say; nil: read those.
+	Pod *Digest `json:"pod,omitempty"`
 }
 
 // AppRun is apps/<app>/runs/<n>.json: one finished run of an app.

@@ -30,16 +30,16 @@ type Facts struct {
 // State is the table of docs/pods.md.
 func (f Facts) State() State {
 	switch {
+	case f.Exit && f.Held:
+		return Exiting
+	case f.Exit:
+		return Exited
 	case f.Stale:
 		return Exited // whatever the lock says: nothing of another boot is alive
 	case !f.Manifest && f.Held:
 		return Preparing
 	case !f.Manifest:
 		return Aborted
-	case f.Exit && f.Held:
-		return Exiting
-	case f.Exit:
-		return Exited
 	case f.Run && f.Held:
 		return Running
 	case f.Run:

@@ -174,7 +174,7 @@ func TestList(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(r.Pods().PodPath(future.UUID), "pod.json"), []byte(`{"version":"v9"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	list, err := List(r.Pods(), true)
+	list, err := List(r.Pods())
 	if err != nil || len(list) != 4 {
 		t.Fatalf("%+v %v", list, err)
 	}
@@ -194,7 +194,7 @@ func TestList(t *testing.T) {
 			}
 		}
 	}
-	if list, err := List(pods.In(t.TempDir()), true); err != nil || len(list) != 0 {
+	if list, err := List(pods.In(t.TempDir())); err != nil || len(list) != 0 {
 		t.Errorf("of nothing: %v %v", list, err)
 	}
 	// gc must not guess what such pods were made from.

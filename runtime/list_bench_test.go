@@ -32,7 +32,7 @@ func BenchmarkList(b *testing.B) {
 		_ = d.Close()
 	}
 	for b.Loop() {
-		if list, err := List(store, false); err != nil || len(list) != 500 {
+		if list, err := List(store); err != nil || len(list) != 500 {
 			b.Fatal(len(list), err)
 		}
 	}

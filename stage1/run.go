@@ -47,6 +47,7 @@ type supervisor struct {
 	opts     Options
 	pod      *pods.Pod
 	manifest *pods.Manifest
+	started  time.Time
 	cgroup   *podCgroup
 	runDir   string
 	undo     undoStack
@@ -132,12 +133,20 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 		s.code, s.reason = cmp.Or(s.code, ExitInternal), strings.TrimPrefix(s.reason+"; "+s.undead.Error(), "; ")
 	}
 	s.announce.over(s.reason)
-	exit := &pods.Exit{Code: s.code, Reason: s.reason, Finished: time.Now(), Left: left}
+	exit := &pods.Exit{Code: s.code, Reason: s.reason, Finished: time.Now(), Left: left, Pod: s.digest()}
 	undoErr = errors.Join(undoErr, s.pod.WriteExit(exit))
 	if s.manifest.Remove && undoErr == nil {
 		undoErr = s.removePod()
 	}
 	return s.code, errors.Join(err, s.notStarted, s.unclean, s.unrecorded, s.undead, s.streams.lost, undoErr)
+}
+
+func (s *supervisor) digest() *pods.Digest {
+	var apps []*pods.App
+	for a := range s.apps {
+		apps = append(apps, a.App)
+	}
+	return pods.NewDigest(s.manifest, s.started, apps, s.net)
 }
 
 // open reads the pod directory, and makes nothing.
@@ -236,8 +245,9 @@ func (s *supervisor) begin() error {
 	if err != nil {
 		return err
 	}
+	s.started = time.Now()
 	run := &pods.Run{
-		BootID: pods.BootID(), PID: os.Getpid(), StartTime: start, Started: time.Now(),
+		BootID: pods.BootID(), PID: os.Getpid(), StartTime: start, Started: s.started,
 		Cgroups: s.cgroup.dirs, RunDir: s.runDir,
 	}
 	if s.manifest.Register {

@@ -3,7 +3,9 @@ package stage1_test
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -162,8 +165,33 @@ func (b *bed) end(d *pods.Draft, code int) *pods.Exit {
 	if exit.Code != code || len(exit.Left) > 0 {
 		b.t.Errorf("exit.json says %+v, want code %d", exit, code)
 	}
+	if diff := gocmp.Diff(digest(b.t, d.Pod), exit.Pod); diff != "" {
+		b.t.Errorf("exit.json's copy of the other files: %s", diff)
+	}
 	b.remove(d)
 	return exit
+}
+
+// digest is what the files other than exit.json say.
+func digest(t *testing.T, p *pods.Pod) *pods.Digest {
+	t.Helper()
+	m, err := p.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := p.Run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	apps, err := p.Apps()
+	if err != nil {
+		t.Fatal(err)
+	}
+	net, err := p.Net()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return pods.NewDigest(m, run.Started, apps, net)
 }
 
 func (b *bed) remove(d *pods.Draft) {

@@ -46,7 +46,7 @@ func runList(e *env, o *listOptions) error {
 	if err != nil {
 		return err
 	}
-	list, err := runtime.List(store, isJSON(o.format) || o.fields != "" || o.full)
+	list, err := runtime.List(store)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func listColumns(full bool) []column[runtime.Summary] {
 	if full {
 		when = stampOrNothing
 	}
-	join := func(s runtime.Summary, f func(runtime.AppSummary) string) string {
+	join := func(s runtime.Summary, f func(pods.AppDigest) string) string {
 		var parts []string
 		for _, a := range s.Apps {
 			parts = append(parts, f(a))
@@ -83,9 +83,9 @@ func listColumns(full bool) []column[runtime.Summary] {
 			return s.UUID[:8]
 		}},
 		{"name", func(s runtime.Summary) string { return s.Name }},
-		{"apps", func(s runtime.Summary) string { return join(s, func(a runtime.AppSummary) string { return a.Name }) }},
+		{"apps", func(s runtime.Summary) string { return join(s, func(a pods.AppDigest) string { return a.Name }) }},
 		{"images", func(s runtime.Summary) string {
-			return join(s, func(a runtime.AppSummary) string {
+			return join(s, func(a pods.AppDigest) string {
 				if full {
 					return a.Image
 				}
@@ -93,7 +93,7 @@ func listColumns(full bool) []column[runtime.Summary] {
 			})
 		}},
 		{"image-ids", func(s runtime.Summary) string {
-			return join(s, func(a runtime.AppSummary) string {
+			return join(s, func(a pods.AppDigest) string {
 				if full {
 					return a.ImageID
 				}
@@ -105,7 +105,12 @@ func listColumns(full bool) []column[runtime.Summary] {
 		{"started", func(s runtime.Summary) string { return when(s.Started) }},
 		{"finished", func(s runtime.Summary) string { return when(s.Finished) }},
 		{"code", exitText},
-		{"networks", func(s runtime.Summary) string { return networksText(s.Networks) }},
+		{"networks", func(s runtime.Summary) string {
+			if s.State.Over() && !full { // its addresses are other pods' by now
+				return ""
+			}
+			return networksText(s.Networks)
+		}},
 		{"labels", labelsText},
 	}
 }
@@ -128,9 +133,9 @@ func (f filter) matches(s runtime.Summary) bool {
 	case "name":
 		return s.Name == f.value
 	case "app":
-		return slices.ContainsFunc(s.Apps, func(a runtime.AppSummary) bool { return a.Name == f.value })
+		return slices.ContainsFunc(s.Apps, func(a pods.AppDigest) bool { return a.Name == f.value })
 	case "image":
-		return slices.ContainsFunc(s.Apps, func(a runtime.AppSummary) bool {
+		return slices.ContainsFunc(s.Apps, func(a pods.AppDigest) bool {
 			return a.ImageID == f.value || a.Image == f.value || strings.Contains(a.Image, "/"+f.value)
 		})
 	}
