@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/pods/report"
 	"github.com/gantryrun/gantry/runtime/bundle"
 )
 
@@ -20,6 +21,7 @@ type EnterOptions struct {
 	Env  []bundle.EnvVar
 	Cwd  string
 	Args []string // empty: a shell
+	Verb string   // that errors name: "enter"
 }
 
 // shell is bash where the image has it.
@@ -54,13 +56,16 @@ func (r *Runtime) Enter(ctx context.Context, pod *pods.Pod, opts EnterOptions) e
 		return err
 	}
 	if len(apps) != 1 {
-		return fmt.Errorf("%w: pod %s has several apps: say --app=%s", ErrRequest, pod.UUID, strings.Join(apps, "|"))
+		return requestErrorf("pod %s has several apps: say --app=%s", pod.UUID, strings.Join(apps, "|"))
 	}
 	launch, err := r.Programs.Find(launchProgram)
 	if err != nil {
 		return err
 	}
-	argv := []string{launch, "enter", "--run-dir=" + run.RunDir, "--app=" + apps[0], "--pod-dir=" + filepath.Join(r.Pods().Path(), pod.UUID)}
+	argv := []string{launch, "enter", "--verb=" + opts.Verb, "--run-dir=" + run.RunDir, "--app=" + apps[0], "--pod-dir=" + filepath.Join(r.Pods().Path(), pod.UUID)}
+	if r.JSON {
+		argv = append(argv, report.JSONFlag)
+	}
 	argv = append(argv, opts.flags()...)
 	if err := r.leave(); err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/pods/report"
 )
 
 // Exec becomes the pod's supervisor: same process, same cgroup, the caller's terminal. It returns only on error.
@@ -60,7 +61,7 @@ func stage1Environ() []string {
 // stage1Flags are the arguments of a stage1 that has our stderr.
 func (r *Runtime) stage1Flags(path string) []string {
 	if r.JSON {
-		return []string{"--log-format=json", path}
+		return []string{report.JSONFlag, path}
 	}
 	return []string{path}
 }

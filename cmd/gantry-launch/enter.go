@@ -9,15 +9,22 @@ import (
 	"path/filepath"
 
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/pods/report"
 	"github.com/gantryrun/gantry/runtime/launch"
 )
 
-// enter parses the arguments, as gantry enter gives them, and runs the command; it returns what to exit with.
-func enter(args []string) (int, error) {
+// enter parses the arguments, as gantry enter gives them, and runs the command; it returns what to exit with. say learns how
+// gantry was called.
+func enter(args []string, say *report.Reporter) (int, error) {
 	var o launch.EnterOptions
 	var runDir, podDir string
 	flags := flag.NewFlagSet("enter", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
+	flags.StringVar(&say.Verb, "verb", say.Verb, "what the user asked for")
+	flags.Func("log-format", "text or json", func(v string) error {
+		say.JSON = v == "json"
+		return nil
+	})
 	flags.StringVar(&runDir, "run-dir", "", "directory of the running pod")
 	flags.StringVar(&podDir, "pod-dir", "", "directory of the pod")
 	flags.StringVar(&o.App, "app", "", "name of the app")

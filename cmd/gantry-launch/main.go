@@ -7,13 +7,13 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"runtime/debug"
 
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // joins namespaces before Go's runtime starts its threads
 
+	"github.com/gantryrun/gantry/pods/report"
 	"github.com/gantryrun/gantry/runtime/launch"
 )
 
@@ -34,6 +34,7 @@ func main() {
 	if len(os.Args) > 1 {
 		verb = os.Args[1]
 	}
+	say := report.Reporter{To: os.Stderr, Verb: verb}
 	code, err := 0, error(nil)
 	switch verb {
 	case "start":
@@ -41,12 +42,12 @@ func main() {
 			code = codeInternal
 		}
 	case "enter":
-		code, err = enter(os.Args[2:])
+		code, err = enter(os.Args[2:], &say)
 	default:
-		code, verb, err = codeInternal, "launch", errors.New("a part of gantry, not to be called by hand")
+		code, say.Verb, err = codeInternal, "launch", errors.New("a part of gantry, not to be called by hand")
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "gantry: %s: %v\n", verb, err)
+		say.Fail(code, err)
 	}
 	os.Exit(code)
 }

@@ -21,23 +21,24 @@ import (
 
 	"github.com/gantryrun/gantry/network"
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/pods/report"
 	"github.com/gantryrun/gantry/stage1"
 )
 
 func main() {
 	args := os.Args[1:]
-	say := reporter{to: os.Stderr, json: slices.Contains(args[:len(args)-min(len(args), 1)], jsonFlag)} // the last is a path
-	if say.json {
-		args = slices.DeleteFunc(args, func(a string) bool { return a == jsonFlag })
+	say := report.Reporter{To: os.Stderr, Verb: "run", JSON: slices.Contains(args[:len(args)-min(len(args), 1)], report.JSONFlag)} // the last is a path
+	if say.JSON {
+		args = slices.DeleteFunc(args, func(a string) bool { return a == report.JSONFlag })
 	}
 	code, err := run(args, say)
 	if err != nil {
-		say.fail(code, err)
+		say.Fail(code, err)
 	}
 	os.Exit(code)
 }
 
-func run(args []string, say reporter) (int, error) {
+func run(args []string, say report.Reporter) (int, error) {
 	switch {
 	case len(args) == 2 && args[0] == "run":
 		return supervise(args[1], false, say)
@@ -85,12 +86,12 @@ func run(args []string, say reporter) (int, error) {
 	return stage1.ExitInternal, errors.New("gantry-stage1 is started by gantry: use gantry run")
 }
 
-func supervise(path string, detached bool, say reporter) (int, error) {
+func supervise(path string, detached bool, say report.Reporter) (int, error) {
 	programs, err := findPrograms()
 	if err != nil {
 		return stage1.ExitInternal, err
 	}
-	opts := stage1.Options{Path: path, Detached: detached, Programs: programs, Warn: say.warn}
+	opts := stage1.Options{Path: path, Detached: detached, Programs: programs, Warn: say.Warn}
 	if opts.Dir, err = inherit(pods.DirFD); err != nil {
 		return stage1.ExitInternal, err
 	}

@@ -28,6 +28,18 @@ func clearer(err error, process *libcontainer.Process, app *pods.LaunchApp) erro
 	if path, isNot := strings.CutSuffix(path, ": not a directory"); ok && isNot && strings.HasPrefix(process.Cwd+"/", path+"/") {
 		return fmt.Errorf("working directory %s: %s is not a directory", process.Cwd, path)
 	}
+	reason := text[strings.LastIndex(text, ": ")+1:]
+	if _, sysctl, ok := strings.Cut(text, "open sysctl "); ok {
+		name, _, _ := strings.Cut(sysctl, " file: ")
+		return fmt.Errorf("sysctl %s:%s: the namespaces of the pod have no such parameter", name, reason)
+	}
+	if _, sysctl, ok := strings.Cut(text, "failed to write sysctl "); ok {
+		name, _, _ := strings.Cut(sysctl, ": ")
+		return fmt.Errorf("sysctl %s:%s", name, reason)
+	}
+	if strings.Contains(text, "chdir to cwd (") {
+		return fmt.Errorf("working directory %s:%s", process.Cwd, reason)
+	}
 	if app == nil || !strings.HasSuffix(text, ": not a directory") {
 		return err
 	}

@@ -22,6 +22,10 @@ func TestClearErrors(t *testing.T) {
 	}{
 		{"working directory is a file", func(s *specs.Spec) { s.Process.Cwd = "/etc/passwd" }, nil, "working directory /etc/passwd: /etc/passwd is not a directory"},
 		{"working directory is below a file", func(s *specs.Spec) { s.Process.Cwd = "/etc/passwd/below" }, nil, "working directory /etc/passwd/below: /etc/passwd is not a directory"},
+		{"no such sysctl", func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"net.nosuch": "1"} }, nil,
+			"sysctl net.nosuch: no such file or directory: the namespaces of the pod have no such parameter"},
+		{"value of a sysctl", func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": "x"} }, nil,
+			`sysctl net.ipv4.ip_forward = "x": invalid argument`},
 		{"too many groups", func(s *specs.Spec) {
 			s.Process.User.AdditionalGids = make([]uint32, 70_000)
 		}, nil, "the user is in 70000 groups, of which the kernel takes 65536"},

@@ -61,5 +61,6 @@ func runEnter(cmd *cobra.Command, e *env, o runtime.EnterOptions, which []string
 	if err != nil {
 		return err
 	}
+	o.Verb = verbOf(cmd)
 	return r.Enter(cmd.Context(), pod, o)
 }
