@@ -30,17 +30,17 @@ func (r *Runtime) AddApp(ctx context.Context, pod *pods.Pod, req *Request) (stri
 		return "", err
 	}
 	if m.Stage1 != pods.Stage1Default {
-		return "", fmt.Errorf("%w: a pod of the flavour %s has one app", ErrRequest, m.Stage1)
+		return "", requestErrorf("a pod of the flavour %s has one app", m.Stage1)
 	}
 	req.Stage1 = m.Stage1
 	req.Volumes = uniqueBinds(req.Volumes)
 	own := len(req.Volumes)
 	if own > 0 && m.Users != "" {
-		return "", fmt.Errorf("%w: a pod with users of its own takes no new volumes: define them when it is made", ErrRequest)
+		return "", requestErrorf("a pod with users of its own takes no new volumes: define them when it is made")
 	}
 	req.of(m)
 	if err := req.completeAdded(); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrRequest, err)
+		return "", requestError{err}
 	}
 	images, release, err := r.holdImages(ctx, req)
 	if err != nil {
@@ -124,13 +124,13 @@ func (r *Runtime) writeAdded(ctx context.Context, pod *pods.Pod, req *Request, i
 	a, order := &req.Apps[0], 0
 	for _, b := range apps {
 		if b.Name == a.Name {
-			return fmt.Errorf("%w: pod %s has an app %q already: say --name=NAME after the image", ErrRequest, pod.UUID, a.Name)
+			return requestErrorf("pod %s has an app %q already: say --name=NAME after the image", pod.UUID, a.Name)
 		}
 		order = max(order, b.Order+1)
 	}
 	for _, name := range a.After {
 		if !slices.ContainsFunc(apps, func(b *pods.App) bool { return b.Name == name }) {
-			return fmt.Errorf("%w: app %s: --after=%s: the pod has no other app of that name", ErrRequest, a.Name, name)
+			return requestErrorf("app %s: --after=%s: the pod has no other app of that name", a.Name, name)
 		}
 	}
 	volumes := slices.Clone(req.Volumes[:own])

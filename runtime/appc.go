@@ -31,7 +31,7 @@ func (r *Runtime) adoptAppc(req *Request, images []*usedImage) error {
 			err = r.adoptApp(a, kept)
 		}
 		if what := confinement(a.App); err == nil && req.Stage1 == pods.Stage1Chroot && what != "" {
-			err = fmt.Errorf("%w: its isolators ask for what the flavour %s cannot do: %s", ErrRequest, req.Stage1, what)
+			err = requestErrorf("its isolators ask for what the flavour %s cannot do: %s", req.Stage1, what)
 		}
 		if err != nil {
 			return fmt.Errorf("app %s: %w", a.Name, err)
@@ -111,7 +111,7 @@ func (r *Runtime) freeze(req *Request, haveImages bool) ([]conf.Network, error) 
 	}
 	if haveImages {
 		if err := req.resolveAppcPorts(); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrRequest, err)
+			return nil, requestError{err}
 		}
 	}
 	return r.Networks.Freeze(req.Net, req.Ports)

@@ -95,7 +95,7 @@ func attachTo(ctx context.Context, pod *pods.Pod, app string, req *pods.ControlR
 		return nil, err
 	}
 	if len(apps) != 1 {
-		return nil, fmt.Errorf("%w: pod %s has several apps: say --app=%s", ErrRequest, pod.UUID, strings.Join(apps, "|"))
+		return nil, requestErrorf("pod %s has several apps: say --app=%s", pod.UUID, strings.Join(apps, "|"))
 	}
 	conn, err := reach(ctx, pod)
 	if err != nil {

@@ -31,7 +31,7 @@ func Export(w io.Writer, pod *pods.Pod, app string) error {
 		}
 	}
 	if chosen == nil || app == "" && len(apps) > 1 {
-		return fmt.Errorf("%w: say --app=NAME: pod %s has %s", ErrRequest, pod.UUID, strings.Join(names, ", "))
+		return requestErrorf("say --app=NAME: pod %s has %s", pod.UUID, strings.Join(names, ", "))
 	}
 	changed := "upper"
 	if chosen.Rootfs.Copied {

@@ -61,7 +61,7 @@ func (req *Request) images() ([]image.Ref, map[image.Ref]string, error) {
 			continue
 		}
 		if before := signatures[app.Image]; before != "" && before != app.Signature {
-			return nil, nil, fmt.Errorf("%w: image %s comes with two signatures", ErrRequest, app.Image)
+			return nil, nil, requestErrorf("image %s comes with two signatures", app.Image)
 		}
 		signatures[app.Image] = app.Signature
 	}

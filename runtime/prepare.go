@@ -55,7 +55,7 @@ func (r *Runtime) Drop(p *Prepared) error {
 func (r *Runtime) Prepare(ctx context.Context, req *Request) (*Prepared, error) {
 	req.Stage1 = cmp.Or(req.Stage1, r.Stage1, pods.Stage1Default)
 	if err := req.complete(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
+		return nil, requestError{err}
 	}
 	nets, err := r.freeze(req, false)
 	if err != nil {

@@ -26,6 +26,16 @@ type stateError string
 func (e stateError) Error() string        { return string(e) }
 func (e stateError) Is(target error) bool { return target == ErrState }
 
+// requestError is an ErrRequest that says in its own words why.
+type requestError struct{ error }
+
+func (e requestError) Unwrap() error        { return e.error }
+func (e requestError) Is(target error) bool { return target == ErrRequest }
+
+func requestErrorf(format string, args ...any) error {
+	return requestError{fmt.Errorf(format, args...)}
+}
+
 func stateErrorf(format string, args ...any) error { return stateError(fmt.Sprintf(format, args...)) }
 
 // Runtime is stage0 for one data directory. It holds nothing open.

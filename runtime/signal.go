@@ -166,7 +166,7 @@ func chooseApps(pod *pods.Pod, names []string) ([]string, error) {
 	}
 	for _, n := range names {
 		if !known[n] {
-			return nil, fmt.Errorf("%w: pod %s has no app %q: it has %s", ErrRequest, pod.UUID, n, strings.Join(all, ", "))
+			return nil, requestErrorf("pod %s has no app %q: it has %s", pod.UUID, n, strings.Join(all, ", "))
 		}
 	}
 	if len(names) == 0 {

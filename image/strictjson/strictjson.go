@@ -29,7 +29,9 @@ func Decode(data []byte, into any) error {
 // of two), bytes after the document, and bottomless nesting.
 func Check(data []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
-	if err := walk(dec, 0); err != nil {
+	if err := walk(dec, 0); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("the JSON document is cut off")
+	} else if err != nil {
 		return err
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {

@@ -48,7 +48,7 @@ func (p PortMapping) String() string {
 // where IP is an address of the host, IPv6 in brackets, and PROTO is tcp (the default), udp or sctp.
 func ParsePort(s string) (PortMapping, error) {
 	fail := func(format string, a ...any) (PortMapping, error) {
-		return PortMapping{}, fmt.Errorf("--port=%q: "+format, append([]any{s}, a...)...)
+		return PortMapping{}, fmt.Errorf("%q: "+format, append([]any{s}, a...)...)
 	}
 	fields, err := splitPort(s)
 	if err != nil {

@@ -56,15 +56,15 @@ func ParseNet(values []string) (Selection, error) {
 		}
 		if mode := Mode(req.Name); mode == None || mode == HostNet {
 			if len(items) > 1 {
-				return Selection{}, fmt.Errorf("--net=%s excludes every other network", mode)
+				return Selection{}, fmt.Errorf("%s excludes every other network", mode)
 			}
 			if len(req.Args) > 0 {
-				return Selection{}, fmt.Errorf("--net=%s takes no arguments", mode)
+				return Selection{}, fmt.Errorf("%s takes no arguments", mode)
 			}
 			return Selection{Mode: mode}, nil
 		}
 		if seen[req.Name] {
-			return Selection{}, fmt.Errorf("--net: network %q is given twice", req.Name)
+			return Selection{}, fmt.Errorf("network %q is given twice", req.Name)
 		}
 		seen[req.Name] = true
 		sel.Networks = append(sel.Networks, req)
@@ -75,7 +75,7 @@ func ParseNet(values []string) (Selection, error) {
 func parseRequest(item string) (Request, error) {
 	name, args, _ := strings.Cut(item, ":")
 	if name == "" {
-		return Request{}, fmt.Errorf("--net=%q: no network name", item)
+		return Request{}, fmt.Errorf("%q: no network name", item)
 	}
 	req := Request{Name: name}
 	for kv := range strings.SplitSeq(args, ";") {
@@ -84,12 +84,12 @@ func parseRequest(item string) (Request, error) {
 		}
 		k, v, ok := strings.Cut(kv, "=")
 		if !ok || k == "" {
-			return Request{}, fmt.Errorf("--net: argument %q of network %q is not KEY=VALUE", kv, name)
+			return Request{}, fmt.Errorf("argument %q of network %q is not KEY=VALUE", kv, name)
 		}
 		req.Args = append(req.Args, [2]string{k, v})
 	}
 	if _, err := ParseWishes(req.Args); err != nil {
-		return Request{}, fmt.Errorf("--net: network %q: %w", name, err)
+		return Request{}, fmt.Errorf("network %q: %w", name, err)
 	}
 	return req, nil
 }

@@ -152,7 +152,7 @@ func ParseMount(s string) (Mount, error) {
 		case "readOnly":
 			m.ReadOnly, err = parseBool(value)
 		default:
-			err = fmt.Errorf("unknown key %q: want volume=NAME,target=PATH", clip(key))
+			err = fmt.Errorf("unknown key %q: want volume=NAME,target=PATH (-v /SOURCE:/TARGET[:ro] and --tmpfs PATH are volume and mount in one)", clip(key))
 		}
 		if err != nil {
 			return m, err

@@ -13,17 +13,11 @@ import (
 
 // newAppCommand groups what is about one app of a pod, as rkt had it.
 func newAppCommand(e *env) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "app COMMAND", Short: "Look at the apps of a pod, and change them while it runs", Args: usageArgs(cobra.NoArgs), DisableFlagsInUseLine: true,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newAppListCommand(e), newAppStatusCommand(e))
 	exec := newEnterCommand(e)
 	exec.Use, exec.Aliases = "exec [flags] POD [CMD [ARG...]]", nil
-	cmd.AddCommand(exec, newAppSandboxCommand(e), newAppAddCommand(e),
+	return newGroup("app", "Look at the apps of a pod, and change them while it runs", newAppListCommand(e), newAppStatusCommand(e), exec, newAppSandboxCommand(e), newAppAddCommand(e),
 		newAppChangeCommand(e, "start", "Start an app that does not run", startApp), newAppChangeCommand(e, "stop", "Stop an app, and leave its pod running", stopApp),
 		newAppChangeCommand(e, "rm", "Remove an app that does not run from its pod, with its files and logs", removeApp))
-	return cmd
 }
 
 func readPod(e *env, args []string, uuidFile string) (*runtime.Status, error) {
@@ -45,13 +39,10 @@ func newAppListCommand(e *env) *cobra.Command {
 	cmd := verb("list [flags] POD", "List the apps of a pod", nil)
 	fs := cmd.Flags()
 	addUUIDFile(fs, &uuidFile)
-	fs.StringVar(&format, "format", "text", "text or json")
+	formatVar(fs, &format)
 	fs.StringVar(&fields, "fields", "", "columns, separated by commas")
 	fs.BoolVar(&noLegend, "no-legend", false, "no line of column names")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		if err := checkFormat(format); err != nil {
-			return err
-		}
 		t, err := newTable(appColumns(), fields, noLegend)
 		if err != nil {
 			return err
@@ -102,11 +93,8 @@ func newAppStatusCommand(e *env) *cobra.Command {
 	fs := cmd.Flags()
 	addUUIDFile(fs, &uuidFile)
 	oneVar(fs, &app, "app", "APP", "which app (default: the only one)", appName)
-	fs.StringVar(&format, "format", "text", "text or json")
+	formatVar(fs, &format)
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		if err := checkFormat(format); err != nil {
-			return err
-		}
 		s, err := readPod(e, args, uuidFile)
 		if err != nil {
 			return err

@@ -30,7 +30,8 @@ func newAppSandboxCommand(e *env) *cobra.Command {
 }
 
 type appAddOptions struct {
-	uuidFile, pull string
+	uuidFile string
+	pull     runtime.PullPolicy
 }
 
 func newAppAddCommand(e *env) *cobra.Command {
@@ -40,9 +41,9 @@ func newAppAddCommand(e *env) *cobra.Command {
 	cmd.DisableFlagParsing = true
 	fs := cmd.Flags()
 	addUUIDFile(fs, &o.uuidFile)
-	fs.StringVar(&o.pull, "pull-policy", "new", "when to fetch the image: never, new (if not stored) or update")
+	pullVar(fs, &o.pull, runtime.PullNew)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if asksHelp(args) || len(args) == 0 {
+		if asksHelp(args) {
 			return cmd.Help()
 		}
 		return runAppAdd(cmd, e, o, args)
@@ -73,10 +74,7 @@ func runAppAdd(cmd *cobra.Command, e *env, o *appAddOptions, args []string) erro
 	if len(apps) != 1 {
 		return usagef("want one image: gantry app add POD IMAGE [app flags]")
 	}
-	req := &runtime.Request{}
-	if req.Pull, err = parsePull(o.pull); err != nil {
-		return err
-	}
+	req := &runtime.Request{Pull: o.pull}
 	app, err := apps[0].request(req)
 	if err != nil {
 		return err

@@ -57,6 +57,7 @@ func (o *appOptions) addFlags(fs *pflag.FlagSet) {
 	listVar(fs, &a.Devices, "device", "/dev/X[:/dev/Y][:rwm]", "device of the host", bundle.ParseDevice)
 	mapVar(fs, &a.Labels, "user-label", "label of the app")
 	mapVar(fs, &a.Annotations, "user-annotation", "annotation of the app")
+	alias(fs, "annotation", "", "user-annotation")
 	o.addLimitFlags(fs)
 	o.addSecurityFlags(fs)
 	o.addLifeFlags(fs)
@@ -74,6 +75,7 @@ func (o *appOptions) addLimitFlags(fs *pflag.FlagSet) {
 	oneVar(fs, &r.IOWeight, "io-weight", "N", "weight of disk time, 10 to 1000", bundle.ParseIOWeight)
 	alias(fs, "blkio-weight", "", "io-weight")
 	oneVar(fs, &r.OOMScoreAdj, "oom-score-adj", "N", "-1000 to 1000", bundle.ParseOOMScoreAdj)
+	alias(fs, "oom-score-adjust", "", "oom-score-adj")
 	listVar(fs, &o.req.Ulimits, "ulimit", "NAME=SOFT[:HARD]", "resource limit of the process", bundle.ParseUlimit)
 	listVar(fs, &o.req.Sysctls, "sysctl", "NAME=VALUE", "kernel parameter of the pod's namespaces", bundle.ParseSysctl)
 }
@@ -93,6 +95,8 @@ func (o *appOptions) addSecurityFlags(fs *pflag.FlagSet) {
 	listsVar(fs, &a.Caps.Retain, "caps-retain", "CAP,...", "keep exactly these capabilities", bundle.ParseCaps)
 	listsVar(fs, &a.Caps.Remove, "caps-remove", "CAP,...", "the default capabilities without these", bundle.ParseCaps)
 	listsVar(fs, &a.Caps.Add, "cap-add", "CAP,...", "the default capabilities and these", bundle.ParseCaps)
+	alias(fs, "cap-retain", "", "caps-retain")
+	alias(fs, "cap-remove", "", "caps-remove")
 	alias(fs, "cap-drop", "", "caps-remove")
 	oneVar(fs, &a.Seccomp, "seccomp", "SPEC", "mode=retain|remove,errno=E,@GROUP|SYSCALL,...; the path of a JSON profile; default; unconfined", parseSeccomp)
 	listVar(fs, &a.Unmask, "unmask", "PATH", "leave this path of /proc or /sys visible and writable, or all", bundle.ParseUnmask)
@@ -142,10 +146,13 @@ func (o *appOptions) terminal() error {
 	return nil
 }
 
-// parseRestart leaves "no" out of app.json: it is the default.
+// parseRestart leaves "no" out of app.json: it is the default. What podman does not restart after it was stopped is over here.
 func parseRestart(s string) (string, error) {
-	if s == "no" {
+	switch s {
+	case "no":
 		s = ""
+	case "unless-stopped":
+		s = "always"
 	}
 	_, err := pods.ParseRestart(s)
 	return s, err

@@ -11,15 +11,12 @@ import (
 func newCheckCommand(e *env) *cobra.Command {
 	var format string
 	cmd := verb("check [flags]", "Say whether this machine is fit, and what is lost without what it lacks", between(0, 0))
-	cmd.Flags().StringVar(&format, "format", "text", "text or json")
+	formatVar(cmd.Flags(), &format)
 	cmd.RunE = func(*cobra.Command, []string) error { return runCheck(e, format) }
 	return cmd
 }
 
 func runCheck(e *env, format string) error {
-	if err := checkFormat(format); err != nil {
-		return err
-	}
 	r, err := e.runtime()
 	if err != nil {
 		return err

@@ -75,15 +75,16 @@ func startUnit(ctx context.Context, e *env, r *runtime.Runtime, uuid string, u u
 	defer pod.Close()
 	t := &systemd.Transient{
 		Name: "gantry-" + uuid + ".service", Description: "gantry pod " + uuid, Slice: u.slice, Properties: u.properties,
-		Command: []string{
-			self, "--dir=" + r.Dir, "--store=" + e.backend, "--system-config=" + e.systemConfig, "--local-config=" + e.localConfig,
-			"--user-config=" + e.userConfig, "run-prepared", uuid,
-		},
+		Command: []string{self, "--dir=" + r.Dir, "--store=" + e.backend, "--system-config=" + e.systemConfig, "--local-config=" + e.localConfig},
 		Taken: func() bool {
 			state, err := pod.State()
 			return err == nil && state != pods.Prepared
 		},
 	}
+	if e.userConfig != "" { // without a HOME there is none
+		t.Command = append(t.Command, "--user-config="+e.userConfig)
+	}
+	t.Command = append(t.Command, "run-prepared", uuid)
 	err = t.Start(ctx)
 	if err == nil || errors.Is(err, systemd.ErrUnavailable) || errors.Is(err, systemd.ErrRefused) {
 		return err

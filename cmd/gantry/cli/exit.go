@@ -62,13 +62,10 @@ type exitCode int
 
 func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-// errNotYet is a verb or flag that has a name but no mechanism.
-var errNotYet = errors.New("not supported yet")
-
 func kindOf(err error) string {
 	var usage usageError
 	switch {
-	case errors.As(err, &usage), errors.Is(err, errNotYet), errors.Is(err, image.ErrBadRef), errors.Is(err, pods.ErrAmbiguous),
+	case errors.As(err, &usage), errors.Is(err, image.ErrBadRef), errors.Is(err, pods.ErrAmbiguous),
 		errors.Is(err, runtime.ErrRequest), errors.Is(err, logs.ErrNoApp):
 		return kindUsage
 	case errors.Is(err, pods.ErrNotFound), errors.Is(err, image.ErrNotFound):

@@ -29,40 +29,36 @@ type fetchOptions struct {
 	keepBlobs   bool
 	rollback    bool
 	signature   string
-	pull        string
+	pull        runtime.PullPolicy
 }
 
 func newFetchCommand(e *env) *cobra.Command {
 	o := fetchOptions{}
 	cmd := verb("fetch [flags] IMAGE...", "Fetch, verify and store images, and print their IDs", between(1, math.MaxInt))
+	cmd.Aliases = []string{"pull"}
 	fs := cmd.Flags()
 	fs.BoolVar(&o.full, "full", false, "accepted: whole IDs are printed anyway")
 	fs.BoolVarP(&o.quiet, "quiet", "q", false, "no progress on stderr")
-	fs.StringVar(&o.format, "format", "text", "text or json")
+	formatVar(fs, &o.format)
 	fs.StringVar(&o.platform, "platform", "", "os/arch[/variant] (default: this machine's)")
 	fs.BoolVar(&o.keepBlobs, "keep-blobs", false, "keep compressed layers as they came")
 	fs.BoolVar(&o.rollback, "allow-rollback", false, "let a tag lead back to an image that it led to before")
-	fs.StringVar(&o.pull, "pull-policy", "update", "never, new (if not stored) or update")
+	pullVar(fs, &o.pull, runtime.PullUpdate)
 	fs.StringVar(&o.signature, "signature", "", "file with the OpenPGP signature of an appc image (default: beside the image)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return runFetch(cmd.Context(), e, o, args) }
 	return cmd
 }
 
 func runFetch(ctx context.Context, e *env, o fetchOptions, args []string) error {
-	if err := checkFormat(o.format); err != nil {
-		return err
-	}
-	policy, err := parsePull(o.pull)
-	if err != nil {
-		return err
-	}
 	// Windows of zstd are garbage 8 MB at a time. It is no bound: what a fetch really needs, it gets.
 	debug.SetMemoryLimit(52 << 20)
 	refs := make([]image.Ref, len(args))
 	for i, a := range args {
-		if refs[i], err = image.ParseRef(a); err != nil {
+		ref, err := image.ParseRef(a)
+		if err != nil {
 			return usageError{err}
 		}
+		refs[i] = ref
 		if o.signature != "" && (len(args) > 1 || refs[i].Kind != image.ACI && refs[i].Kind != image.File) {
 			return usagef("--signature: it is for one appc image; those of a registry have theirs beside them")
 		}
@@ -84,7 +80,7 @@ func runFetch(ctx context.Context, e *env, o fetchOptions, args []string) error 
 		wg.Go(func() {
 			limit <- struct{}{}
 			defer func() { <-limit }()
-			images[i], errs[i] = e.fetchOne(ctx, r, ref, policy, o)
+			images[i], errs[i] = e.fetchOne(ctx, r, ref, o)
 		})
 	}
 	wg.Wait()
@@ -109,10 +105,10 @@ func runFetch(ctx context.Context, e *env, o fetchOptions, args []string) error 
 	return errors.Join(errs...)
 }
 
-func (e *env) fetchOne(ctx context.Context, r *runtime.Runtime, ref image.Ref, policy runtime.PullPolicy, o fetchOptions) (*image.Image, error) {
-	if policy != runtime.PullUpdate || ref.Kind == image.ID {
+func (e *env) fetchOne(ctx context.Context, r *runtime.Runtime, ref image.Ref, o fetchOptions) (*image.Image, error) {
+	if o.pull != runtime.PullUpdate || ref.Kind == image.ID {
 		i, err := r.Store.Get(ctx, ref)
-		if err == nil || policy == runtime.PullNever || ref.Kind == image.ID || !errors.Is(err, image.ErrNotFound) {
+		if err == nil || o.pull == runtime.PullNever || ref.Kind == image.ID || !errors.Is(err, image.ErrNotFound) {
 			return i, err
 		}
 	}
@@ -148,16 +144,6 @@ func (e *env) fetchClient(store *image.Store) (*fetch.Client, error) {
 		Store: store, InsecureHTTP: e.insecure["http"], InsecureTLS: e.insecure["tls"],
 		ConfigDirs: e.configDirs().List(), Trust: policy,
 	}, err
-}
-
-// printManifest prints the bytes whose digest is the image's ID.
-func (e *env) printManifest(r *runtime.Runtime, i *image.Image) error {
-	data, err := r.Store.Blob(i.ID)
-	if err != nil {
-		return err
-	}
-	_, err = e.stdout.Write(data)
-	return err
 }
 
 // kindOfPart knows the errors of the parts that gantry is made of.

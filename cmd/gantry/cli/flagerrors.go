@@ -12,7 +12,7 @@ import (
 func flagError(err error, val string) error {
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
-		return fmt.Errorf("--%s: %w", invalid.GetFlag().Name, flagError(invalid.Unwrap(), invalid.GetValue()))
+		return fmt.Errorf("--%s: %w", canonicalName(invalid.GetFlag()), flagError(invalid.Unwrap(), invalid.GetValue()))
 	}
 	if strings.HasPrefix(err.Error(), "strconv.Parse") {
 		return fmt.Errorf("%q: want true or false", val) // of pflag's own values we use only texts and bools
@@ -20,33 +20,59 @@ func flagError(err error, val string) error {
 	return err
 }
 
-// elsewhere are flags that people know from other programs, and what is done here instead.
-var elsewhere = map[string]string{
-	"--privileged":            "--insecure-options=all-run switches off capabilities, seccomp and masked paths; there is no more than that",
-	"--init":                  "every pod has a reaper as its first process",
-	"--security-opt":          "--seccomp, --no-new-privileges and --unmask say it",
-	"--userns":                "say --private-users",
-	"--platform":              "gantry fetch --platform fetches for another platform",
-	"--memory-swap":           "--memory limits memory; swap is not limited apart",
-	"--shm-size":              "--tmpfs /dev/shm:size=SIZE says it",
-	"--log-driver":            "--stdout and --stderr say it",
-	"--gpus":                  "--device says it",
-	"--cgroup-parent":         "the pod stays in the cgroup of who starts it: start it from a unit",
-	"--trust-keys-from-https": "gantry trusts no key that it was given along with the image",
-	"--no-store":              "--pull-policy=update says it",
-	"--store-only":            "--pull-policy=never says it",
-	"--private-net":           "--net=default says it, and so does saying nothing",
-	"--stage1-hash":           "gantry has stage1s of its own: --stage1-name says which",
-	"--stage1-url":            "gantry has stage1s of its own: --stage1-name says which",
-	"--stage1-from-dir":       "gantry has stage1s of its own: --stage1-name says which",
-	"--cap-retain":            "--caps-retain says it",
-	"--cap-remove":            "--caps-remove says it",
+// flagElsewhere says what to use for flags that people know from rkt, docker and podman.
+func flagElsewhere(spelled string) string {
+	switch spelled {
+	case "--privileged":
+		return "--insecure-options=all-run switches off capabilities, seccomp and masked paths; there is no more than that"
+	case "--security-opt":
+		return "--seccomp, --no-new-privileges and --unmask say it"
+	case "--userns", "--uidmap", "--gidmap":
+		return "say --private-users"
+	case "--platform", "--arch", "--os":
+		return "gantry fetch --platform fetches for another platform"
+	case "--memory-swap", "--memory-reservation", "--cpuset-cpus", "--cpuset-mems":
+		return "--memory and --cpu limit; what else systemd can limit are properties of the pod's unit"
+	case "--shm-size":
+		return "--tmpfs /dev/shm:size=SIZE says it"
+	case "--log-driver", "--log-opt", "--attach", "-a":
+		return "--stdout and --stderr say it"
+	case "--gpus":
+		return "--device says it"
+	case "--cgroup-parent", "--cgroups", "--cgroupns":
+		return "the pod stays in the cgroup of who starts it: start it from a unit"
+	case "--ip", "--ip6", "--mac-address", "--network-alias":
+		return "--net=NAME:IP=ADDRESS asks a network for an address"
+	case "--publish-all", "-P", "--expose":
+		return "--port says which port of the host leads to which of the pod"
+	case "--health-cmd", "--no-healthcheck", "--sdnotify":
+		return "--ready says when an app is ready"
+	case "--secret":
+		return "credentials of the unit are in the pod; -v /FILE:/PATH:ro mounts one"
+	case "--authfile", "--creds":
+		return "credentials are files of auth.d; those of docker and podman are read, too"
+	case "--tls-verify":
+		return "--insecure-options=tls,http says it"
+	case "--tz":
+		return "--set-env=TZ=ZONE says it"
+	case "--timeout":
+		return "timeout(1), or RuntimeMaxSec= of the unit"
+	case "--mnt-volume":
+		return "-v /SOURCE:/TARGET[:ro] says it"
+	case "--trust-keys-from-https":
+		return "gantry trusts no key that it was given along with the image"
+	case "--private-net":
+		return "--net=default says it, and so does saying nothing"
+	case "--stage1-hash", "--stage1-url":
+		return "gantry has stage1s of its own: --stage1-name says which"
+	}
+	return ""
 }
 
 // unknownFlag names the flag, and what was probably meant.
 func unknownFlag(spelled string, sets ...*pflag.FlagSet) error {
 	err := fmt.Errorf("unknown flag %s", quoteControl(spelled))
-	if instead, ok := elsewhere[spelled]; ok {
+	if instead := flagElsewhere(spelled); instead != "" {
 		return withHint(err, "%s", instead)
 	}
 	best, name := 3, ""

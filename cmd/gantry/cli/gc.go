@@ -20,15 +20,12 @@ func newGCCommand(e *env) *cobra.Command {
 	oneVar(fs, &o.ExpirePrepared, "expire-prepared", "DURATION", "how long a prepared pod waits to be run (default 24h)", parseDuration)
 	fs.BoolVar(&o.MarkOnly, "mark-only", false, "undo what dead supervisors left, and remove nothing")
 	fs.BoolVar(&o.DryRun, "dry-run", false, "only print what would be removed")
-	fs.StringVar(&format, "format", "text", "text or json")
+	formatVar(fs, &format)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runGC(cmd.Context(), e, o, format) }
 	return cmd
 }
 
 func runGC(ctx context.Context, e *env, o runtime.GCOptions, format string) error {
-	if err := checkFormat(format); err != nil {
-		return err
-	}
 	if err := needRoot(); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -15,19 +16,8 @@ import (
 )
 
 func newImageCommand(e *env) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "image COMMAND", Short: "Look after stored images",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return withHint(usagef("unknown command %q", args[0]), "gantry image --help lists the commands")
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newImageListCommand(e), newImageInspectCommand(e), newImageCatManifestCommand(e), newImageRmCommand(e), newImageGCCommand(e), newImageVerifyCommand(e), newImageExportCommand(e),
+	return newGroup("image", "Look after stored images", newImageListCommand(e), newImageInspectCommand(e), newImageCatManifestCommand(e), newImageRmCommand(e), newImageGCCommand(e), newImageVerifyCommand(e), newImageExportCommand(e),
 		newImageTreeCommand(e, "extract"), newImageTreeCommand(e, "render"), newImageImportCommand(e))
-	return cmd
 }
 
 // getImage finds the stored image that a verb's argument names.
@@ -45,13 +35,23 @@ func getImage(ctx context.Context, e *env, name string) (*runtime.Runtime, *imag
 }
 
 func newImageCatManifestCommand(e *env) *cobra.Command {
-	cmd := verb("cat-manifest IMAGE", "Print an image's manifest, byte for byte", between(1, 1))
+	var pretty bool
+	cmd := verb("cat-manifest [flags] IMAGE", "Print an image's manifest, byte for byte", between(1, 1))
+	prettyVar(cmd.Flags(), &pretty, false)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r, i, err := getImage(cmd.Context(), e, args[0])
 		if err != nil {
 			return err
 		}
-		return e.printManifest(r, i)
+		data, err := r.Store.Blob(i.ID) // whose digest is the ID
+		if err != nil {
+			return err
+		}
+		if pretty {
+			return writeJSON(e.stdout, json.RawMessage(data))
+		}
+		_, err = e.stdout.Write(data)
+		return err
 	}
 	return cmd
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -20,27 +21,31 @@ func newImageExportCommand(e *env) *cobra.Command {
 	return cmd
 }
 
-// runImageExport writes beside FILE and renames, so that FILE is whole or not there.
-func runImageExport(ctx context.Context, e *env, name, file string, overwrite bool) (err error) {
+func runImageExport(ctx context.Context, e *env, name, file string, overwrite bool) error {
 	r, i, err := getImage(ctx, e, name)
 	if err != nil {
 		return err
 	}
-	switch file {
-	case "":
-		return usagef("the name of the file is empty: is a variable of the script not set?")
-	case "-":
+	if file == "-" {
 		return r.Store.Export(ctx, i, e.stdout)
 	}
+	return writeFile(file, overwrite, 0o644, func(w io.Writer) error { return r.Store.Export(ctx, i, w) })
+}
+
+// writeFile writes beside file and renames, so that file is whole or not there.
+func writeFile(file string, overwrite bool, mode os.FileMode, write func(io.Writer) error) error {
+	if file == "" {
+		return usagef("the name of the file is empty: is a variable of the script not set?")
+	}
 	if _, err := os.Lstat(file); err == nil && !overwrite {
-		return withHint(fmt.Errorf("export to %s: %w", file, fs.ErrExist), "--overwrite replaces it")
+		return withHint(fmt.Errorf("write %s: %w", file, fs.ErrExist), "--overwrite replaces it")
 	}
 	temp := fmt.Sprintf("%s.gantry-%d", file, os.Getpid())
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
-	err = r.Store.Export(ctx, i, f)
+	err = write(f)
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(temp, file)
 	}

@@ -21,15 +21,12 @@ func newImageGCCommand(e *env) *cobra.Command {
 	alias(fs, "older-than", "", "grace-period")
 	oneVar(fs, &o.MaxSize, "max-size", "SIZE", "remove the longest unused, however young, until what stays is no larger", bundle.ParseBytes)
 	fs.BoolVar(&o.DryRun, "dry-run", false, "only print what would be removed")
-	fs.StringVar(&format, "format", "text", "text or json")
+	formatVar(fs, &format)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runImageGC(cmd.Context(), e, o, format) }
 	return cmd
 }
 
 func runImageGC(ctx context.Context, e *env, o image.GCOptions, format string) error {
-	if err := checkFormat(format); err != nil {
-		return err
-	}
 	if err := needRoot(); err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ func newImageImportCommand(e *env) *cobra.Command {
 	cmd := verb("import [flags] FILE...", "Store images of layouts and archives on this machine, and print their IDs", between(1, math.MaxInt))
 	fs := cmd.Flags()
 	fs.BoolVarP(&o.quiet, "quiet", "q", false, "no progress on stderr")
-	fs.StringVar(&o.format, "format", "text", "text or json")
+	formatVar(fs, &o.format)
 	fs.StringVar(&o.platform, "platform", "", "os/arch[/variant] (default: this machine's)")
 	fs.BoolVar(&o.keepBlobs, "keep-blobs", false, "keep compressed layers as they came")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,9 +28,9 @@ func newImageListCommand(e *env) *cobra.Command {
 	fs.BoolVar(&o.full, "full", false, "whole IDs and times")
 	fs.BoolVar(&o.noLegend, "no-legend", false, "no line of column names")
 	fs.StringVar(&o.fields, "fields", "", "columns: "+strings.Join(columnNames(imageColumns(false, nil)), ","))
-	fs.StringVar(&o.sort, "sort", "importtime", "by id, name, size, importtime or lastused")
+	fs.StringVar(&o.sort, "sort", "importtime", "by id, name, size, importtime, lastused, latest; several separated by commas")
 	fs.StringVar(&o.order, "order", "asc", "asc or desc")
-	fs.StringVar(&o.format, "format", "text", "text or json")
+	formatVar(fs, &o.format)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runImageList(cmd.Context(), e, o) }
 	return cmd
 }
@@ -95,13 +96,11 @@ func imageColumns(full bool, uses map[digest.Digest]image.Usage) []column[*image
 		{"verified", func(i *image.Image) string { return i.Verified }},
 		{"source", func(i *image.Image) string { return i.Source }},
 		{"arch", func(i *image.Image) string { return i.Config.Architecture }},
+		{"latest", latest},
 	}
 }
 
 func runImageList(ctx context.Context, e *env, o *imageListOptions) error {
-	if err := checkFormat(o.format); err != nil {
-		return err
-	}
 	t, err := newTable(imageColumns(o.full, nil), o.fields, o.noLegend)
 	if err != nil {
 		return err
@@ -136,34 +135,55 @@ func runImageList(ctx context.Context, e *env, o *imageListOptions) error {
 	return err // of the records that are broken; the others are listed
 }
 
+// latest says whether the image is what a name without a version means.
+func latest(i *image.Image) string {
+	return strconv.FormatBool(slices.ContainsFunc(i.Names, func(n string) bool { return strings.HasSuffix(n, ":latest") }))
+}
+
 func (o *imageListOptions) compare() (func(a, b *image.Image) int, error) {
-	var by func(a, b *image.Image) int
-	switch o.sort {
+	var by []func(a, b *image.Image) int
+	for field := range strings.SplitSeq(o.sort, ",") {
+		compare := compareBy(field)
+		if compare == nil {
+			return nil, usagef("--sort=%s: want some of id, name, size, importtime, lastused, latest", o.sort)
+		}
+		by = append(by, compare)
+	}
+	sign := map[string]int{"asc": 1, "desc": -1}[o.order]
+	if sign == 0 {
+		return nil, usagef("--order=%s: want asc or desc", o.order)
+	}
+	return func(a, b *image.Image) int {
+		for _, compare := range by {
+			if n := compare(a, b); n != 0 {
+				return sign * n
+			}
+		}
+		return 0
+	}, nil
+}
+
+func compareBy(field string) func(a, b *image.Image) int {
+	switch field {
 	case "id":
-		by = func(a, b *image.Image) int { return cmp.Compare(a.ID, b.ID) }
+		return func(a, b *image.Image) int { return cmp.Compare(a.ID, b.ID) }
 	case "name":
-		by = func(a, b *image.Image) int { return cmp.Compare(a.Name(), b.Name()) }
+		return func(a, b *image.Image) int { return cmp.Compare(a.Name(), b.Name()) }
 	case "size":
-		by = func(a, b *image.Image) int { return cmp.Compare(a.Size, b.Size) }
+		return func(a, b *image.Image) int { return cmp.Compare(a.Size, b.Size) }
 	case "importtime":
-		by = func(a, b *image.Image) int { return a.Fetched.Compare(b.Fetched) }
+		return func(a, b *image.Image) int { return a.Fetched.Compare(b.Fetched) }
 	case "lastused":
-		by = func(a, b *image.Image) int { return a.LastUsed.Compare(b.LastUsed) }
-	default:
-		return nil, usagef("--sort=%s: want id, name, size, importtime or lastused", o.sort)
+		return func(a, b *image.Image) int { return a.LastUsed.Compare(b.LastUsed) }
+	case "latest":
+		return func(a, b *image.Image) int { return cmp.Compare(latest(a), latest(b)) }
 	}
-	switch o.order {
-	case "asc":
-		return by, nil
-	case "desc":
-		return func(a, b *image.Image) int { return by(b, a) }, nil
-	}
-	return nil, usagef("--order=%s: want asc or desc", o.order)
+	return nil
 }
 
 func newImageInspectCommand(e *env) *cobra.Command {
 	cmd := verb("inspect IMAGE", "Show all that is known of an image, as JSON", between(1, 1))
-	cmd.Flags().String("format", "json", "json")
+	jsonVar(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r, i, err := getImage(cmd.Context(), e, args[0])
 		if err != nil {

@@ -12,9 +12,9 @@ import (
 )
 
 type listOptions struct {
-	full, noLegend bool
-	fields, format string
-	filters        []filter
+	full, noLegend, quiet bool
+	fields, format        string
+	filters               []filter
 }
 
 func newListCommand(e *env) *cobra.Command {
@@ -23,19 +23,22 @@ func newListCommand(e *env) *cobra.Command {
 	cmd.Aliases = []string{"ps"}
 	fs := cmd.Flags()
 	fs.BoolVar(&o.full, "full", false, "whole UUIDs, image IDs and times")
+	alias(fs, "no-trunc", "", "full")
+	fs.BoolVarP(&o.quiet, "quiet", "q", false, "only whole UUIDs: --fields=uuid --full --no-legend")
 	fs.BoolVar(&o.noLegend, "no-legend", false, "no line of column names")
 	fs.StringVar(&o.fields, "fields", "", "columns: "+strings.Join(columnNames(listColumns(false)), ","))
-	fs.StringVar(&o.format, "format", "text", "text or json")
+	formatVar(fs, &o.format)
 	fs.BoolP("all", "a", true, "accepted: all pods are listed anyway")
 	fs.Lookup("all").Hidden = true
 	listVar(fs, &o.filters, "filter", "KEY=VALUE", "only pods with this state=, name=, app=, image= or label=KEY[=VALUE]", parseFilter)
+	alias(fs, "", "f", "filter")
 	cmd.RunE = func(*cobra.Command, []string) error { return runList(e, o) }
 	return cmd
 }
 
 func runList(e *env, o *listOptions) error {
-	if err := checkFormat(o.format); err != nil {
-		return err
+	if o.quiet {
+		o.fields, o.full, o.noLegend = "uuid", true, true
 	}
 	columns := listColumns(o.full)
 	t, err := newTable(columns, o.fields, o.noLegend)

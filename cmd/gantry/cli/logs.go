@@ -37,9 +37,12 @@ func newLogsCommand(e *env) *cobra.Command {
 }
 
 func parseLines(s string) (int, error) {
+	if s == "all" {
+		return -1, nil
+	}
 	n, err := strconv.ParseUint(s, 10, 31)
 	if err != nil {
-		return 0, fmt.Errorf("%q: want a number of lines", s)
+		return 0, fmt.Errorf("%q: want a number of lines, or all", s)
 	}
 	return int(n), nil
 }

@@ -17,25 +17,14 @@ import (
 )
 
 func newNetworkCommand(e *env) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "network COMMAND", Short: "Look after networks",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return withHint(usagef("unknown command %q", args[0]), "gantry network --help lists the commands")
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newNetworkListCommand(e), newNetworkInspectCommand(e), newNetworkCheckCommand(e))
-	return cmd
+	return newGroup("network", "Look after networks", newNetworkListCommand(e), newNetworkInspectCommand(e), newNetworkCheckCommand(e))
 }
 
 func newNetworkListCommand(e *env) *cobra.Command {
 	var format string
 	var noLegend bool
 	cmd := verb("list [flags]", "List the networks that --net can name", between(0, 0))
-	cmd.Flags().StringVar(&format, "format", "text", "text or json")
+	formatVar(cmd.Flags(), &format)
 	cmd.Flags().BoolVar(&noLegend, "no-legend", false, "no line of column names")
 	cmd.RunE = func(*cobra.Command, []string) error { return runNetworkList(e, format, noLegend) }
 	return cmd
@@ -48,9 +37,6 @@ type networkRow struct {
 }
 
 func runNetworkList(e *env, format string, noLegend bool) error {
-	if err := checkFormat(format); err != nil {
-		return err
-	}
 	entries, err := e.networks().List()
 	if err != nil {
 		return err
@@ -86,16 +72,13 @@ func runNetworkList(e *env, format string, noLegend bool) error {
 func newNetworkInspectCommand(e *env) *cobra.Command {
 	var format string
 	cmd := verb("inspect [flags] POD|NETWORK", "Show what a pod has of networks, or how a network is configured", between(1, 1))
-	cmd.Flags().StringVar(&format, "format", "text", "text or json")
+	formatVar(cmd.Flags(), &format)
 	cmd.RunE = func(_ *cobra.Command, args []string) error { return runNetworkInspect(e, args[0], format) }
 	return cmd
 }
 
 // runNetworkInspect takes a name for a network's first: pods have UUIDs too.
 func runNetworkInspect(e *env, name, format string) error {
-	if err := checkFormat(format); err != nil {
-		return err
-	}
 	n, err := e.networks().Find(name)
 	if err == nil {
 		return e.printNetwork(&n, format)
@@ -209,16 +192,13 @@ func newNetworkCheckCommand(e *env) *cobra.Command {
 	var format string
 	var repair bool
 	cmd := verb("check [flags]", "Compare the host's network with what the pods should have", between(0, 0))
-	cmd.Flags().StringVar(&format, "format", "text", "text or json")
+	formatVar(cmd.Flags(), &format)
 	cmd.Flags().BoolVar(&repair, "repair", false, "put back rules, leases and routes that somebody has taken away")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runNetworkCheck(cmd.Context(), e, repair, format) }
 	return cmd
 }
 
 func runNetworkCheck(ctx context.Context, e *env, repair bool, format string) error {
-	if err := checkFormat(format); err != nil {
-		return err
-	}
 	if err := needRoot(); err != nil {
 		return err
 	}

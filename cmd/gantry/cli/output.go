@@ -11,15 +11,22 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/gantryrun/gantry/pods/printable"
 )
 
-// writeJSON prints v as one indented document. Strings of foreign origin may hold what terminals obey and encoding/json
+// writeJSON prints v as one indented document.
+func writeJSON(w io.Writer, v any) error { return encodeJSON(w, v, true) }
+
+// encodeJSON prints v as one document. Strings of foreign origin may hold what terminals obey and encoding/json
 // leaves as it is (C1 controls, reordering): that is escaped too, which readers of JSON do not notice.
-func writeJSON(w io.Writer, v any) error {
+func encodeJSON(w io.Writer, v any, pretty bool) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
-	enc.SetIndent("", "  ")
+	if pretty {
+		enc.SetIndent("", "  ")
+	}
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		return err
@@ -51,16 +58,35 @@ func mustJSON(v any) []byte {
 	return data
 }
 
-// checkFormat accepts what --format can be.
-func checkFormat(format string) error {
-	switch format {
-	case "", "text", "json", "json-pretty":
-		return nil
-	}
-	return usagef("--format=%s: want text or json", format)
+func prettyVar(fs *pflag.FlagSet, dst *bool, standard bool) {
+	fs.BoolVar(dst, "pretty-print", standard, "indent the JSON")
 }
 
-func isJSON(format string) bool { return strings.HasPrefix(format, "json") }
+// formatVar defines --format, for isJSON to ask.
+func formatVar(fs *pflag.FlagSet, dst *string) {
+	oneVar(fs, dst, "format", "text|json", "text or json (default text)", parseFormat)
+}
+
+// jsonVar defines --format where there is JSON alone.
+func jsonVar(fs *pflag.FlagSet) {
+	var format string
+	oneVar(fs, &format, "format", "json", "accepted: it is JSON anyway", func(s string) (string, error) {
+		if !isJSON(s) {
+			return "", withHint(fmt.Errorf("%q: want json", s), "jq takes a field out of JSON")
+		}
+		return s, nil
+	})
+	alias(fs, "", "f", "format")
+}
+
+func parseFormat(s string) (string, error) {
+	if s != "text" && !isJSON(s) {
+		return "", withHint(fmt.Errorf("%q: want text or json", s), "--fields says which columns, where there are columns; jq takes a field out of JSON")
+	}
+	return s, nil
+}
+
+func isJSON(format string) bool { return format == "json" || format == "json-pretty" }
 
 // table prints rows below one another.
 type table struct {

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -18,13 +20,14 @@ import (
 // podOptions are the flags before the first image.
 type podOptions struct {
 	req      runtime.Request
+	apps     []*appOptions // of the same line
 	net      []string
 	dnsMode  string
 	inherit  bool
 	ipc, pid string
 	uuidFile string
 	manifest string
-	pull     string
+	pull     runtime.PullPolicy
 	detach   bool
 	unit     unitOptions
 	terminal bool // --interactive
@@ -37,7 +40,7 @@ func (o *podOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.req.Name, "pod-name", "", "name of the pod, unique among the pods that are not over")
 	o.addNetFlags(fs)
 	o.addEnvFlags(fs)
-	listVar(fs, &o.req.Volumes, "volume", "NAME,kind=host|empty|tmpfs,...", "volume of the pod: source= readOnly= recursive= mode= uid= gid= size=", bundle.ParseVolume)
+	fs.Var(&value{typ: "NAME,kind=host|empty|tmpfs,...", list: true, set: o.addVolume}, "volume", "volume of the pod: source= readOnly= recursive= mode= uid= gid= size=")
 	listVar(fs, &o.req.Mounts, "mount", "volume=NAME,target=PATH", "mount a volume into every app", bundle.ParseMount)
 	fs.VarP(bindValue(&o.req.Volumes, &o.req.Mounts), "bind", "v", "host volume and mount in one, in every app")
 	mapVar(fs, &o.req.Labels, "label", "label of the pod")
@@ -45,23 +48,25 @@ func (o *podOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.ipc, "ipc", "auto", "auto or private: the pod's own; parent: the host's")
 	fs.StringVar(&o.pid, "pid", "pod", "pod: shared by the pod's apps; host: the host's")
 	fs.StringVar(&o.uuidFile, "uuid-file-save", "", "file to write the pod's UUID to, before the pod is made")
-	fs.StringVar(&o.pull, "pull-policy", "new", "when to fetch images: never, new (if not stored) or update")
+	pullVar(fs, &o.pull, runtime.PullNew)
 	fs.BoolVarP(&o.detach, "detach", "d", false, "leave the pod running and print its UUID")
 	fs.StringVar(&o.unit.slice, "slice", "", "with --detach: slice of the pod's unit")
-	fs.StringArrayVar(&o.unit.properties, "property", nil, "with --detach: NAME=VALUE, property of the pod's unit, as in systemd-run")
+	listVar(fs, &o.unit.properties, "property", "NAME=VALUE", "with --detach: property of the pod's unit, as in systemd-run", parseProperty)
 	fs.BoolVarP(&o.terminal, "interactive", "i", false, "the app (one only) reads the terminal")
 	fs.BoolVarP(&o.tty, "tty", "t", false, "the app (one only) has a terminal of its own, joined to the caller's")
 	fs.StringVar(&o.manifest, "pod-manifest", "", "read the pod from this file: gantry's own form, or appc's")
 	yesNoVar(fs, &o.req.Users, "private-users", "a user namespace: root of the pod is nobody on the host")
 	yesNoVar(fs, &o.req.NoOverlay, "no-overlay", "copy the image for the pod instead of overlaying it")
-	notYetVar(fs, "mds-register", "metadata service, which gantry has not", "false")
-	fs.StringVar(&o.req.Stage1, "stage1-name", "", "flavour: default; chroot: no isolation but the root file system, for agents of the node")
+	noMetadataVar(fs)
+	oneVar(fs, &o.req.Stage1, "stage1-name", "default|chroot", "default; chroot: no isolation but the root file system, for agents of the node", parseStage1)
+	alias(fs, "stage1-from-dir", "", "stage1-name")
 	fs.StringVar(&o.stage1Path, "stage1-path", "", "directory of gantry-stage1 and its companions")
 	fs.BoolVar(&o.req.Register, "register", false, "list the pod in machinectl, as gantry-UUID")
 	fs.BoolVar(&o.req.Remove, "rm", false, "remove the pod when it is over; its logs and status go with it")
 	alias(fs, "name", "", "pod-name")
-	alias(fs, "pull", "", "pull-policy")
 	alias(fs, "cidfile", "", "uuid-file-save")
+	fs.Bool("init", true, "accepted: every pod has a reaper as its first process")
+	fs.Lookup("init").Hidden = true
 }
 
 func (o *podOptions) addNetFlags(fs *pflag.FlagSet) {
@@ -78,7 +83,7 @@ func (o *podOptions) addNetFlags(fs *pflag.FlagSet) {
 	listVar(fs, &o.req.Ports, "port", "[HOSTIP:]HOSTPORT:PORT[/PROTO]", "publish a port of the pod; also NAME:[HOSTIP:]HOSTPORT", conf.ParsePort)
 	alias(fs, "publish", "p", "port")
 	fs.StringVar(&o.req.Hostname, "hostname", "", "host name in the pod (default gantry-UUID)")
-	listVar(fs, &o.req.DNS.Servers, "dns", "ADDRESS", "name server; host: the host's resolv.conf; none: none", o.parseDNS)
+	listsVar(fs, &o.req.DNS.Servers, "dns", "ADDRESS,...", "name server; host: the host's resolv.conf; none: none", o.parseDNS)
 	listVar(fs, &o.req.DNS.Search, "dns-search", "DOMAIN", "domain to search", word)
 	listVar(fs, &o.req.DNS.Options, "dns-opt", "OPTION", "option of resolv.conf", word)
 	alias(fs, "dns-option", "", "dns-opt")
@@ -117,15 +122,49 @@ func parseEnvOrOwn(s string) (bundle.EnvVar, error) {
 }
 
 // parseDNS leaves the two words that are no address to the pod's mode.
-func (o *podOptions) parseDNS(s string) (string, error) {
+func (o *podOptions) parseDNS(s string) ([]string, error) {
 	if s == "host" || s == "none" {
 		o.dnsMode = s
-		return "", nil
+		return nil, nil
 	}
-	if _, err := netip.ParseAddr(s); err != nil {
-		return "", fmt.Errorf("%q is no IP address: want one, host or none", s)
+	servers := strings.Split(s, ",")
+	for _, server := range servers {
+		if _, err := netip.ParseAddr(server); err != nil {
+			return nil, fmt.Errorf("%q is no IP address: want one, host or none", server)
+		}
+	}
+	return servers, nil
+}
+
+func parseProperty(s string) (string, error) {
+	if name, _, ok := strings.Cut(s, "="); !ok || name == "" {
+		return "", fmt.Errorf("%q: want NAME=VALUE", s)
 	}
 	return s, nil
+}
+
+// parseStage1 takes the names of rkt's flavours for those of ours that do what they did.
+func parseStage1(s string) (string, error) {
+	base, _, _ := strings.Cut(path.Base(s), ":")
+	switch strings.TrimSuffix(base, ".aci") {
+	case pods.Stage1Default, "stage1-coreos", "stage1-host", "stage1-src":
+		return pods.Stage1Default, nil
+	case pods.Stage1Chroot, "stage1-fly":
+		return pods.Stage1Chroot, nil
+	}
+	return "", fmt.Errorf("%q: there are default and chroot", s)
+}
+
+// addVolume takes what -v takes, too: no volume's name begins with a slash.
+func (o *podOptions) addVolume(s string) error {
+	if strings.HasPrefix(s, "/") {
+		return addBind(s, &o.req.Volumes, &o.req.Mounts)
+	}
+	v, err := bundle.ParseVolume(s)
+	if err == nil {
+		o.req.Volumes = append(o.req.Volumes, v)
+	}
+	return err
 }
 
 // word is text that may stand in resolv.conf without starting a line of its own.
@@ -185,7 +224,6 @@ func (o *podOptions) request(apps []*appOptions, in insecure) (*runtime.Request,
 		return nil, usageError{err}
 	}
 	req.NetUnasked = len(o.net) == 0
-	req.DNS.Servers = slices.DeleteFunc(req.DNS.Servers, func(s string) bool { return s == "" })
 	if req.DNS.Mode = o.dnsMode; o.dnsMode != "" && len(req.DNS.Servers) > 0 {
 		return nil, usagef("--dns=%s excludes other name servers", o.dnsMode)
 	}
@@ -214,13 +252,11 @@ func (o *podOptions) request(apps []*appOptions, in insecure) (*runtime.Request,
 	case "host":
 		req.HostPID = true
 	case "app":
-		return nil, usagef("--pid=app: %w", errNotYet)
+		return nil, usagef("--pid=app: the apps of a pod see each other's processes: make two pods")
 	default:
 		return nil, usagef("--pid=%s: want pod or host", o.pid)
 	}
-	if req.Pull, err = parsePull(o.pull); err != nil {
-		return nil, err
-	}
+	req.Pull = o.pull
 	if (o.terminal || o.tty) && len(apps) > 1 {
 		return nil, usagef("--interactive and --tty are for a pod of one app: of several, say --stdin=tty after the image")
 	}
@@ -241,6 +277,24 @@ func (o *podOptions) request(apps []*appOptions, in insecure) (*runtime.Request,
 	return req, nil
 }
 
+// pullVar defines --pull-policy, and the older and other names for it.
+func pullVar(fs *pflag.FlagSet, dst *runtime.PullPolicy, standard runtime.PullPolicy) {
+	*dst = standard
+	oneVar(fs, dst, "pull-policy", "POLICY", fmt.Sprintf("when to fetch images: never, new (if not stored) or update (default %s)", standard), parsePull)
+	alias(fs, "pull", "", "pull-policy")
+	rkt := func(name string, policy runtime.PullPolicy) {
+		fs.AddFlag(&pflag.Flag{Name: name, Usage: "same as --pull-policy=" + string(policy), Hidden: true, NoOptDefVal: "true", Value: &value{typ: "bool", bool: true, set: func(s string) error {
+			on, err := strconv.ParseBool(s)
+			if on {
+				*dst = policy
+			}
+			return err
+		}}})
+	}
+	rkt("store-only", runtime.PullNever)
+	rkt("no-store", runtime.PullUpdate)
+}
+
 func parsePull(s string) (runtime.PullPolicy, error) {
 	switch s {
 	case "missing": // podman's words
@@ -252,5 +306,5 @@ func parsePull(s string) (runtime.PullPolicy, error) {
 	case runtime.PullNew, runtime.PullNever, runtime.PullUpdate:
 		return p, nil
 	}
-	return "", usagef("--pull-policy=%s: want never, new or update", s)
+	return "", fmt.Errorf("%q: want never, new or update", s)
 }

@@ -23,7 +23,7 @@ const maxPodManifest = 4 << 20
 
 // ofTheCall are the pod flags that say how one call goes, not what the pod is: no manifest has them.
 var ofTheCall = []string{
-	"pod-manifest", "uuid-file-save", "detach", "slice", "property", "interactive", "tty", "pull-policy", "allow-rollback", "quiet", "rm", "inherit-env",
+	"pod-manifest", "uuid-file-save", "detach", "slice", "property", "interactive", "tty", "pull-policy", "no-store", "store-only", "init", "allow-rollback", "quiet", "rm", "inherit-env",
 }
 
 // besideManifest are the pod flags that may stand beside --pod-manifest of any form: what the host and the call decide.

@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,7 +44,7 @@ func execute(args []string, stdin, stdout, stderr *os.File) int {
 	ctx, interrupts := catchInterrupts(context.Background())
 	e.giveBack = interrupts.giveBack
 	root := newRoot(e)
-	root.SetArgs(args)
+	root.SetArgs(verbFirst(args, root.PersistentFlags()))
 	cmd, err := root.ExecuteContextC(ctx)
 	if err = e.stdout.outcome(err); err == nil {
 		return 0
@@ -60,6 +62,31 @@ func interrupted(err error, by unix.Signal) error {
 		return fmt.Errorf("interrupted by %s", unix.SignalName(by))
 	}
 	return fmt.Errorf("%w: interrupted by %s", err, unix.SignalName(by))
+}
+
+// verbFirst moves flags that are no global ones behind the verb: with rkt the flags of a verb could stand before it.
+func verbFirst(args []string, global *pflag.FlagSet) []string {
+	var before, stray []string
+	rest := args
+	for len(rest) > 0 && strings.HasPrefix(rest[0], "--") && rest[0] != "--" {
+		n := 1
+		name, _, given := strings.Cut(rest[0][2:], "=")
+		switch f := global.Lookup(name); {
+		case f == nil && name != "help":
+			stray, rest = append(stray, rest[0]), rest[1:]
+			continue
+		case f != nil && !given && f.NoOptDefVal == "":
+			n = min(2, len(rest)) // with its value
+		}
+		before, rest = append(before, rest[:n]...), rest[n:]
+	}
+	switch {
+	case len(rest) == 0 && slices.Equal(stray, []string{"--version"}):
+		return append(before, "version")
+	case len(rest) == 0 || len(stray) == 0:
+		return args
+	}
+	return slices.Concat(before, rest[:1], stray, rest[1:])
 }
 
 // globalFlagError recognises what pflag says of flags before the verb: cobra asks the root's flag error function only for those
@@ -84,27 +111,24 @@ func verbOf(cmd *cobra.Command) string {
 }
 
 func newRoot(e *env) *cobra.Command {
-	root := &cobra.Command{
-		Use:   "gantry [global flags] COMMAND",
-		Short: "Run pods of OCI images without a daemon",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return withHint(usagef("unknown command %q", args[0]), "gantry help lists the commands")
-			}
-			return nil
-		},
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(*cobra.Command, []string) error { return e.check() },
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		TraverseChildren:  true, // global flags may stand before the verb
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	root := newGroup("gantry [global flags]", "Run pods of OCI images without a daemon")
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := cmp.Or(notEmpty(root.PersistentFlags()), notEmpty(cmd.Flags())); err != nil {
+			return err
+		}
+		return e.check()
 	}
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.TraverseChildren = true // global flags may stand before the verb
+	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
 	e.addFlags(root.PersistentFlags())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return withHint(usageError{flagError(err, "")}, "%s --help lists the flags", cmd.CommandPath())
+		if err = flagError(err, ""); hintOf(err) == "" {
+			err = withHint(err, "%s --help lists the flags", cmd.CommandPath())
+		}
+		return usageError{err}
 	})
 	root.AddGroup(&cobra.Group{ID: "pod", Title: "Pods:"}, &cobra.Group{ID: "image", Title: "Images:"}, &cobra.Group{ID: "host", Title: "This machine:"})
 	for group, cmds := range map[string][]*cobra.Command{
@@ -112,12 +136,13 @@ func newRoot(e *env) *cobra.Command {
 			newInspectCommand(e), newEnterCommand(e), newLogsCommand(e), newAttachCommand(e), newStopCommand(e), newKillCommand(e), newRestartCommand(e), newWaitCommand(e), newStatsCommand(e), newMetricsCommand(e), newAppCommand(e), newExportCommand(e),
 			newRmCommand(e), newGCCommand(e), newCatManifestCommand(e)},
 		"image": {newFetchCommand(e), newImageCommand(e), newTrustCommand(e)},
-		"host":  {newCheckCommand(e), newNetworkCommand(e), newSystemdCommand(e), newVersionCommand(e), newConfigCommand(e)},
+		"host":  {newCheckCommand(e), newNetworkCommand(e), newSystemdCommand(e), newVersionCommand(e), newConfigCommand(e), newCompletionCommand(e)},
 	} {
 		for _, c := range cmds {
 			c.GroupID = group
 			root.AddCommand(c)
 		}
 	}
+	root.SetHelpCommand(newHelpCommand())
 	return root
 }

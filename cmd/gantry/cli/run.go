@@ -79,6 +79,7 @@ func podRequest(cmd *cobra.Command, e *env, o *podOptions, args []string) (*runt
 			return nil, err
 		}
 	}
+	o.apps = apps
 	return o.request(apps, e.insecure)
 }
 
@@ -164,7 +165,10 @@ func prepare(ctx context.Context, e *env, o *podOptions, req *runtime.Request) (
 		return nil, nil, err
 	}
 	p, err := r.Prepare(ctx, req)
-	return r, p, err
+	if err != nil {
+		return nil, nil, argumentHint(err, o.apps)
+	}
+	return r, p, nil
 }
 
 // setStage1Path has the pod run by the programs in the directory that was asked for.
@@ -207,9 +211,9 @@ func newRunPreparedCommand(e *env) *cobra.Command {
 	fs.BoolVarP(&detach, "detach", "d", false, "leave the pod running and print its UUID")
 	fs.BoolVarP(&interactive, "interactive", "i", false, "accepted: an app in the foreground has the caller's terminal")
 	for _, name := range strings.Fields("net dns dns-search dns-opt dns-domain hostname hosts-entry ipc") {
-		notYetVar(fs, name, "set when the pod is prepared")
+		refusedVar(fs, name, "a prepared pod has it already: say it to gantry prepare", "")
 	}
-	notYetVar(fs, "mds-register", "metadata service, which gantry has not", "false")
+	noMetadataVar(fs)
 	return cmd
 }
 

@@ -181,6 +181,9 @@ func (l *runLine) find(in func(*pflag.FlagSet) *pflag.Flag, spelled string) (*pf
 }
 
 func (l *runLine) set(f *pflag.Flag, spelled, val string) error {
+	if f.Name == "help" {
+		return fmt.Errorf("%s asks for help: write it alone; the pod's host name is --hostname=NAME", spelled)
+	}
 	if l.current == nil && l.lookup.Lookup(f.Name) == f {
 		l.early = append(l.early, earlyFlag{f.Name, val})
 		return nil
@@ -192,6 +195,9 @@ func (l *runLine) set(f *pflag.Flag, spelled, val string) error {
 }
 
 func setFlag(f *pflag.Flag, spelled, val string) error {
+	if err := checkValue(f, spelled, val); err != nil {
+		return err
+	}
 	if err := f.Value.Set(val); err != nil {
 		return fmt.Errorf("%s: %w", spelled, flagError(err, val))
 	}
@@ -204,7 +210,8 @@ func (l *runLine) applyEarly() error {
 		return nil
 	}
 	if len(l.apps) > 1 {
-		return fmt.Errorf("--%s is a flag of an app: write it after the image of the app that it is for", l.early[0].name)
+		second := l.apps[1].image
+		return argumentHint(fmt.Errorf("--%s is a flag of an app: write it after the image of the app that it is for (%s is an image, too)", l.early[0].name, quoteControl(second)), l.apps)
 	}
 	// What stands after the image is more specific: it is not overwritten. Lists take both.
 	for _, e := range l.early {
@@ -212,9 +219,20 @@ func (l *runLine) applyEarly() error {
 		if f.Changed && !isList(f) {
 			continue
 		}
-		if err := f.Value.Set(e.value); err != nil {
-			return fmt.Errorf("--%s: %w", e.name, flagError(err, e.value))
+		if err := setFlag(f, "--"+e.name, e.value); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// argumentHint adds to err about an image, if that looks like a word of the command line that podman would hand to the app.
+func argumentHint(err error, apps []*appOptions) error {
+	for i, a := range apps {
+		word := strings.HasPrefix(a.image, "/") || !strings.ContainsAny(a.image, ":/@")
+		if i > 0 && word && a.image != "" && strings.Contains(err.Error(), a.image) {
+			return withHint(err, "if %s is meant for the app, write it after --: gantry run %s -- %s", a.image, apps[0].image, a.image)
+		}
+	}
+	return err
 }

@@ -167,9 +167,16 @@ func TestRunLineErrors(t *testing.T) {
 		{"bad image", "UPPER/x", "parse image reference"},
 		{"restart", "a --restart=sometimes", "--restart: restart policy"},
 		{"user namespace", "--private-users=perhaps a", "--private-users"},
-		{"metadata service", "--mds-register a", "not supported yet"},
+		{"metadata service", "--mds-register a", "there is no metadata service"},
 		{"signature", "a --signature=x", "--signature is for appc images"},
-		{"pid of the app", "--pid=app a", "not supported yet"},
+		{"pid of the app", "--pid=app a", "make two pods"},
+		{"podman's policy", "a --restart=unless-stoped", "--restart: restart policy"},
+		{"empty value", "--pod-name= a", "--pod-name: the value is empty"},
+		{"empty value before the image", "--exec= a", "--exec: the value is empty"},
+		{"network twice", "--net=a,a x", `--net: network "a" is given twice`},
+		{"no port", "--port=x a", `--port: "x": want NAME:[IP:]HOSTPORT`},
+		{"podman's mount", "a --mount=type=bind,source=/x,target=/y", "-v /SOURCE:/TARGET[:ro]"},
+		{"flavour", "--stage1-name=coreos.com/rkt/stage1-kvm:1.30.0 a", "there are default and chroot"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := parseLine(t, strings.Fields(tt.line)...)

@@ -31,15 +31,12 @@ func newStatsCommand(e *env) *cobra.Command {
 	addUUIDFile(fs, &o.uuidFile)
 	fs.BoolVar(&o.noStream, "no-stream", false, "one sample")
 	oneVar(fs, &o.interval, "interval", "DURATION", "time between samples (default 2s)", parseDuration)
-	fs.StringVar(&o.format, "format", "text", "text, or json: one sample, an array of pods, counters as the kernel has them")
+	formatVar(fs, &o.format)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return runStats(cmd.Context(), e, o, args) }
 	return cmd
 }
 
 func runStats(ctx context.Context, e *env, o *statsOptions, args []string) error {
-	if err := checkFormat(o.format); err != nil {
-		return err
-	}
 	if o.interval <= 0 {
 		return usagef("--interval: want more than nothing")
 	}

@@ -47,7 +47,7 @@ func newStatusCommand(e *env) *cobra.Command {
 	cmd := verb("status [flags] POD", "Show how a pod is doing, as key=value lines", nil)
 	fs := cmd.Flags()
 	addUUIDFile(fs, &o.uuidFile)
-	fs.StringVar(&o.format, "format", "text", "text or json")
+	formatVar(fs, &o.format)
 	o.wait.addTo(fs, "wait", "wait until the pod is over")
 	o.waitReady.addTo(fs, "wait-ready", "wait until all apps have been started")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return runStatus(cmd.Context(), e, o, args) }
@@ -55,9 +55,6 @@ func newStatusCommand(e *env) *cobra.Command {
 }
 
 func runStatus(ctx context.Context, e *env, o *statusOptions, args []string) error {
-	if err := checkFormat(o.format); err != nil {
-		return err
-	}
 	store, err := e.pods()
 	if err != nil {
 		return err
@@ -182,10 +179,10 @@ func labelsText(s runtime.Summary) string {
 }
 
 func newInspectCommand(e *env) *cobra.Command {
-	var uuidFile, format string
+	var uuidFile string
 	cmd := verb("inspect [flags] POD", "Show all that is known of a pod, as JSON", nil)
 	addUUIDFile(cmd.Flags(), &uuidFile)
-	cmd.Flags().StringVar(&format, "format", "json", "json")
+	jsonVar(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return runStatus(cmd.Context(), e, &statusOptions{uuidFile: uuidFile, format: "json"}, args)
 	}
@@ -194,9 +191,10 @@ func newInspectCommand(e *env) *cobra.Command {
 
 func newCatManifestCommand(e *env) *cobra.Command {
 	var uuidFile string
+	var pretty bool
 	cmd := verb("cat-manifest [flags] POD", "Print a pod's manifest", nil)
 	addUUIDFile(cmd.Flags(), &uuidFile)
-	cmd.Flags().Bool("pretty-print", true, "accepted: the manifest is indented anyway")
+	prettyVar(cmd.Flags(), &pretty, true)
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		store, err := e.pods()
 		if err != nil {
@@ -211,7 +209,7 @@ func newCatManifestCommand(e *env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return writeJSON(e.stdout, m)
+		return encodeJSON(e.stdout, m, pretty)
 	}
 	return cmd
 }

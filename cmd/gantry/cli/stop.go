@@ -37,18 +37,24 @@ func runStop(ctx context.Context, e *env, o runtime.StopOptions, args []string, 
 	if err != nil {
 		return err
 	}
-	errs := make([]error, len(which))
+	errs, stopped := make([]error, len(which)), make([]string, len(which))
 	var wg sync.WaitGroup
 	for i, w := range which {
 		wg.Go(func() {
 			pod, err := store.Open(w)
 			if err == nil {
+				stopped[i] = pod.UUID
 				err = errors.Join(runtime.Stop(ctx, pod, o), pod.Close())
 			}
 			errs[i] = err
 		})
 	}
 	wg.Wait()
+	for i, uuid := range stopped {
+		if errs[i] == nil {
+			fmt.Fprintln(e.stdout, uuid)
+		}
+	}
 	return errors.Join(errs...)
 }
 

@@ -14,10 +14,7 @@ import (
 )
 
 func newSystemdCommand(e *env) *cobra.Command {
-	cmd := verb("systemd COMMAND", "Units for pods", nil)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	cmd.AddCommand(newSystemdUnitCommand(e), newSystemdGeneratorCommand(e))
-	return cmd
+	return newGroup("systemd", "Units for pods", newSystemdUnitCommand(e), newSystemdGeneratorCommand(e))
 }
 
 func newSystemdUnitCommand(e *env) *cobra.Command {

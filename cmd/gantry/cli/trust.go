@@ -38,7 +38,7 @@ func newTrustCommand(e *env) *cobra.Command {
 	fs.BoolVar(&o.list, "list", false, "list the keys that are trusted")
 	fs.BoolVar(&o.remove, "remove", false, "end the trust in keys")
 	fs.BoolVar(&o.skipReview, "skip-fingerprint-review", false, "do not ask on a terminal whether the fingerprint is right")
-	fs.StringVar(&o.format, "format", "text", "of --list: text or json")
+	formatVar(fs, &o.format)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return runTrust(cmd.Context(), e, o, args) }
 	return cmd
 }
@@ -159,9 +159,6 @@ type trustJSON struct {
 }
 
 func listTrust(e *env, o trustOptions) error {
-	if err := checkFormat(o.format); err != nil {
-		return err
-	}
 	p, err := trust.Load(e.configDirs().List())
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -27,6 +28,23 @@ func (v *value) Set(s string) error {
 		return err
 	}
 	v.text = s
+	return nil
+}
+
+// notEmpty refuses a flag whose value is nothing: no flag means something then, but for the one that can be switched off by it.
+func notEmpty(fs *pflag.FlagSet) (err error) {
+	fs.VisitAll(func(f *pflag.Flag) {
+		if f.Changed && f.Value.String() == "" && err == nil {
+			err = checkValue(f, "--"+canonicalName(f), "")
+		}
+	})
+	return err
+}
+
+func checkValue(f *pflag.Flag, spelled, val string) error {
+	if val == "" && f.Name != "detach-keys" {
+		return usagef("%s: the value is empty: is a variable of the unit or script not set?", spelled)
+	}
 	return nil
 }
 
@@ -86,10 +104,17 @@ const aliasOf = "gantry-alias-of"
 
 // canonical is the flag that f is another spelling of, or f.
 func canonical(fs *pflag.FlagSet, f *pflag.Flag) *pflag.Flag {
-	if of := f.Annotations[aliasOf]; len(of) > 0 {
-		return fs.Lookup(of[0])
+	if len(f.Annotations[aliasOf]) > 0 {
+		return fs.Lookup(canonicalName(f))
 	}
 	return f
+}
+
+func canonicalName(f *pflag.Flag) string {
+	if of := f.Annotations[aliasOf]; len(of) > 0 {
+		return of[0]
+	}
+	return f.Name
 }
 
 // yesNoVar defines a flag that may stand alone and, as with rkt, say yes or no.
@@ -107,39 +132,37 @@ func yesNoVar(fs *pflag.FlagSet, dst *bool, name, usage string) {
 	}}})
 }
 
-// notYetVar defines a flag whose name is settled and mechanism does not exist: it fails, and is never silently ignored. The values in
-// without ask for what is the case anyway.
-func notYetVar(fs *pflag.FlagSet, name, usage string, without ...string) {
-	v := &value{typ: "VALUE", set: func(s string) error {
-		for _, w := range without {
-			if s == w {
-				return nil
-			}
+// refusedVar defines a flag that people know and that cannot do what it says: it fails with why, and is never silently ignored. The
+// value in without, if any, asks for what is the case anyway.
+func refusedVar(fs *pflag.FlagSet, name, why, without string) *pflag.Flag {
+	f := &pflag.Flag{Name: name, Usage: why, Hidden: true, Value: &value{typ: "VALUE", set: func(s string) error {
+		if s == without {
+			return nil
 		}
-		return errNotYet
-	}}
-	f := &pflag.Flag{Name: name, Usage: usage + " (not supported yet)", Value: v}
-	for _, w := range without {
-		if w == "false" { // a flag that may stand alone
-			v.bool, v.typ, f.NoOptDefVal = true, "bool", "true"
-		}
-	}
+		return errors.New(why)
+	}}}
 	fs.AddFlag(f)
+	return f
+}
+
+// noMetadataVar defines rkt's flag for the metadata service, which gantry has not.
+func noMetadataVar(fs *pflag.FlagSet) {
+	refusedVar(fs, "mds-register", "there is no metadata service: apps have GANTRY_POD and GANTRY_APP in their environment", "false").NoOptDefVal = "true"
 }
 
 // parseDuration takes what time.ParseDuration takes, plain seconds, and days.
 func parseDuration(s string) (time.Duration, error) {
-	if n, err := strconv.ParseUint(s, 10, 32); err == nil {
-		return time.Duration(n) * time.Second, nil
+	d, err := time.ParseDuration(s)
+	if n, numErr := strconv.ParseUint(s, 10, 32); numErr == nil {
+		d, err = time.Duration(n)*time.Second, nil
 	}
 	if days, ok := strings.CutSuffix(s, "d"); ok {
-		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
-			return time.Duration(n) * 24 * time.Hour, nil
+		if n, numErr := strconv.ParseUint(days, 10, 16); numErr == nil {
+			d, err = time.Duration(n)*24*time.Hour, nil
 		}
 	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d < 0 {
-		return 0, fmt.Errorf("%q: want a duration such as 30s, 12h or 2d", s)
+	if err != nil || d < 0 || d > 100*365*24*time.Hour {
+		return 0, fmt.Errorf("%q: want a duration such as 30s, 12h or 2d, of 100 years at most", s)
 	}
 	return d, nil
 }

@@ -14,7 +14,7 @@ import (
 func newVersionCommand(e *env) *cobra.Command {
 	var format string
 	cmd := verb("version [flags]", "Print the versions of gantry and of everything linked", between(0, 0))
-	cmd.Flags().StringVar(&format, "format", "text", "text or json")
+	formatVar(cmd.Flags(), &format)
 	cmd.RunE = func(*cobra.Command, []string) error { return runVersion(e, format) }
 	return cmd
 }
@@ -49,9 +49,6 @@ func readVersions() versions {
 }
 
 func runVersion(e *env, format string) error {
-	if err := checkFormat(format); err != nil {
-		return err
-	}
 	v := readVersions()
 	if isJSON(format) {
 		return writeJSON(e.stdout, v)
@@ -70,12 +67,14 @@ func runVersion(e *env, format string) error {
 }
 
 func newConfigCommand(e *env) *cobra.Command {
-	cmd := verb("config", "Print the merged configuration as JSON", between(0, 0))
-	cmd.RunE = func(*cobra.Command, []string) error { return runConfig(e) }
+	var pretty bool
+	cmd := verb("config [flags]", "Print the merged configuration as JSON", between(0, 0))
+	prettyVar(cmd.Flags(), &pretty, true)
+	cmd.RunE = func(*cobra.Command, []string) error { return runConfig(e, pretty) }
 	return cmd
 }
 
-func runConfig(e *env) error {
+func runConfig(e *env, pretty bool) error {
 	c, err := config.Load(e.configDirs())
 	if err != nil {
 		return err
@@ -88,10 +87,10 @@ func runConfig(e *env) error {
 	if c.Stage1 == "" {
 		c.Stage1 = "default"
 	}
-	return writeJSON(e.stdout, struct {
+	return encodeJSON(e.stdout, struct {
 		Directories []string       `json:"directories"`
 		Stage0      *config.Config `json:"stage0"`
 		NetDirs     []string       `json:"netDirs"`
 		Programs    []string       `json:"programs"`
-	}{e.configDirs().List(), c, r.Networks.Dirs, r.Programs.Dirs()})
+	}{e.configDirs().List(), c, r.Networks.Dirs, r.Programs.Dirs()}, pretty)
 }
