@@ -35,8 +35,8 @@ func checkListeners(forwards []rules.Forward) error {
 // bound says whether the port can be bound, or that this is not to be found out so.
 func bound(f rules.Forward) bool {
 	typ := map[string]int{"tcp": unix.SOCK_STREAM, "udp": unix.SOCK_DGRAM}[f.Protocol]
-	if typ == 0 {
-		return true
+	if typ == 0 { // a socket of SCTP would load the protocol, which nobody may need: its list is read at once
+		return false
 	}
 	family, addr := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(f.HostPort), Addr: v4Bytes(f.HostIP)})
 	if f.HostIP.Is6() {
@@ -65,8 +65,27 @@ func v4Bytes(a netip.Addr) (b [4]byte) {
 
 // listener looks for a socket that the rule of f would hide, and gives the address that it is bound to.
 func listener(f rules.Forward) (netip.Addr, bool) {
-	state := map[string]string{"tcp": "0A", "udp": "07"}[f.Protocol] // TCP_LISTEN, and TCP_CLOSE, which unconnected ones of UDP have
-	for _, file := range []string{"/proc/net/" + f.Protocol, "/proc/net/" + f.Protocol + "6"} {
+	for _, s := range listening(f.Protocol) {
+		addr := s.Addr().Unmap()
+		any6 := addr == netip.IPv6Unspecified() // takes IPv4 too, unless told otherwise
+		if s.Port() != f.HostPort || addr.Is4() != f.HostIP.Is4() && !any6 {
+			continue
+		}
+		if f.HostIP.IsUnspecified() || addr.IsUnspecified() || addr == f.HostIP {
+			return addr, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// listening reads the kernel's lists of sockets: all that wait for somebody to come.
+func listening(protocol string) []netip.AddrPort {
+	if protocol == "sctp" {
+		return listeningSCTP()
+	}
+	state := map[string]string{"tcp": "0A", "udp": "07"}[protocol] // TCP_LISTEN, and TCP_CLOSE, which unconnected ones of UDP have
+	var all []netip.AddrPort
+	for _, file := range []string{"/proc/net/" + protocol, "/proc/net/" + protocol + "6"} {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			continue
@@ -76,19 +95,38 @@ func listener(f rules.Forward) (netip.Addr, bool) {
 			if len(fields) < 4 || fields[3] != state {
 				continue
 			}
-			addr, port, ok := parseSocket(fields[1])
-			if !ok || port != f.HostPort {
-				continue
-			}
-			any6 := addr == netip.IPv6Unspecified() // takes IPv4 too, unless told otherwise
-			if addr.Unmap().Is4() == f.HostIP.Is4() || any6 {
-				if f.HostIP.IsUnspecified() || addr.IsUnspecified() || addr.Unmap() == f.HostIP {
-					return addr.Unmap(), true
-				}
+			if addr, port, ok := parseSocket(fields[1]); ok {
+				all = append(all, netip.AddrPortFrom(addr, port))
 			}
 		}
 	}
-	return netip.Addr{}, false
+	return all
+}
+
+// listeningSCTP reads a list of other columns: state 10 listens, the sixth is the port, the addresses come last. It is not there before
+// somebody has used the protocol.
+func listeningSCTP() []netip.AddrPort {
+	data, err := os.ReadFile("/proc/net/sctp/eps")
+	if err != nil {
+		return nil
+	}
+	var all []netip.AddrPort
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
+		if len(fields) < 9 || fields[3] != "10" {
+			continue
+		}
+		port, err := strconv.ParseUint(fields[5], 10, 16)
+		if err != nil {
+			continue
+		}
+		for _, field := range fields[8:] {
+			if addr, err := netip.ParseAddr(field); err == nil {
+				all = append(all, netip.AddrPortFrom(addr, uint16(port)))
+			}
+		}
+	}
+	return all
 }
 
 // parseSocket reads "0100007F:1F90": words of the address in the machine's order, and the port.

@@ -2,14 +2,19 @@ package network
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gantryrun/gantry/network/netlab"
+	"github.com/gantryrun/gantry/network/rules"
 )
 
 // A port on which the host listens is not published over its head.
@@ -57,6 +62,39 @@ func TestPortOnWhichTheHostListens(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// SCTP's listeners are seen too, where the kernel has the protocol (make test-v2).
+func TestSCTPListenerIsSeen(t *testing.T) {
+	netlab.Require(t)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_SCTP)
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
+		t.Skip("the kernel has no SCTP")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: 3868, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	publish := func(host string, port uint16) error {
+		return checkListeners([]rules.Forward{{Protocol: "sctp", HostIP: netip.MustParseAddr(host), HostPort: port}})
+	}
+	if err := publish("0.0.0.0", 3868); err != nil {
+		t.Errorf("before it listens: %v", err)
+	}
+	if err := unix.Listen(fd, 1); err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]bool{"0.0.0.0": true, "127.0.0.1": true, "192.0.2.1": false, "::": false} {
+		if err := publish(host, 3868); (err != nil) != want || want && !strings.Contains(err.Error(), "listens on 127.0.0.1:3868") {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+	if err := publish("0.0.0.0", 3869); err != nil {
+		t.Errorf("another port: %v", err)
 	}
 }
 

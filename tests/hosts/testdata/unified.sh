@@ -168,9 +168,10 @@ gantry gc --grace-period=0s
 clean "which leaves nothing at all"
 
 # The kernel of this machine has links that others lack: the tests of the package network, with the programs of containernetworking.
-for m in ipvlan macvlan 8021q dummy vrf; do modprobe $m; done
-devices=$(cd /mnt/network && TMPDIR=/run ./network.test -test.v -test.run 'TestPlugins/^(ipvlan|vlan|dummy|vrf)$' 2>&1)
+for m in ipvlan macvlan 8021q dummy vrf sctp; do modprobe $m; done
+devices=$(cd /mnt/network && TMPDIR=/run ./network.test -test.v -test.run 'TestSCTPListenerIsSeen|TestPlugins/^(ipvlan|vlan|dummy|vrf)$' 2>&1)
 for p in ipvlan vlan dummy vrf; do has "plugin $p" "$devices" "--- PASS: TestPlugins/$p "; done
+has "a listener of SCTP is seen" "$devices" "--- PASS: TestSCTPListenerIsSeen"
 
 # From a shell, a detached pod is a service with a cgroup of its own, whatever the shell has.
 systemd-run --quiet --wait --pipe --unit=shell gantry run --net=none --detach --property=MemoryMax=100M $BUSYBOX --name=app -- sleep 1000 >/run/detached
