@@ -9,11 +9,17 @@ import (
 
 // What stage1 finds open when it is executed. Everything else is closed.
 const (
-	DirFD     = 3 + iota // the pod directory
-	LockFD               // the lock file; the life lock is held through it
-	ReadyFD              // of a detached pod: a pipe, where stage1 says that the pod is ready, or why not
-	SocketsFD            // the first of the sockets of PassedSockets, for which stage0 makes room: systemd passes them from 3 on
+	DirFD      = 3 + iota // the pod directory
+	LockFD                // the lock file; the life lock is held through it
+	ReadyFD               // of a detached pod: a pipe, where stage1 says that the pod is ready, or why not
+	LauncherFD            // with --launcher=PID: the socket of a gantry-launch that stage0 has started ahead, a child of this process
+	HybridFD              // with --hybrid: HybridMount, which is hidden from this mount namespace already
+	SocketsFD             // the first of the sockets of PassedSockets, for which stage0 makes room: systemd passes them from 3 on
 )
+
+// HybridMount is where systemd mounts the cgroup2 of a host whose controllers are those of version 1, and the only place where
+// libcontainer looks for it.
+const HybridMount = "/sys/fs/cgroup/unified"
 
 // CredentialsDir is where apps find the credentials of their unit (LoadCredential=, SetCredential=).
 const CredentialsDir = "/run/credentials/unit"

@@ -24,7 +24,7 @@ type LaunchApp struct {
 	Seccomp    *Seccomp          `json:"seccomp,omitempty"`
 	Sockets    []LaunchSocket    `json:"sockets,omitempty"` // become the app's descriptors from 3 on, as sd_listen_fds(3) wants them
 	Env        []string          `json:"env,omitempty"`     // in addition to that of Config: what is known only now
-	// Descriptors of the launcher that become the app's 0, 1 and 2; negative is /dev/null.
+	// What becomes the app's 0, 1 and 2, counted from 0 among the descriptors that come with the request; negative is /dev/null.
 	Stdin  int `json:"stdin"`
 	Stdout int `json:"stdout"`
 	Stderr int `json:"stderr"`
@@ -32,7 +32,7 @@ type LaunchApp struct {
 
 // LaunchSocket is one socket that an app gets from the unit.
 type LaunchSocket struct {
-	FD   int    `json:"fd"` // of the launcher
+	FD   int    `json:"fd"` // counted like the streams
 	Name string `json:"name"`
 }
 

@@ -47,8 +47,11 @@ func reserve(last int) error {
 }
 
 // handover are the files that Exec puts from pods.DirFD on.
-func handover(dir, lock *os.File) ([]*os.File, error) {
-	files := []*os.File{dir, lock, nil}
+func handover(dir, lock *os.File, a *ahead) ([]*os.File, error) {
+	files := []*os.File{dir, lock, nil, nil, a.hybrid}
+	if a.pid > 0 {
+		files[pods.LauncherFD-pods.DirFD] = a.socket
+	}
 	sockets, err := pods.PassedSockets()
 	for i := range sockets {
 		files = append(files, os.NewFile(uintptr(firstPassed+i), "socket of the unit"))

@@ -21,20 +21,32 @@ import (
 
 // Exec becomes the pod's supervisor: same process, same cgroup, the caller's terminal. It returns only on error.
 func (r *Runtime) Exec(p *Prepared) error {
-	argv, err := r.stage1("run", r.stage1Flags(p.path)...)
+	trees, err := openTrees(p.shared)
 	if err != nil {
 		return err
 	}
-	// The namespace belongs to the thread that the kernel turns into the process at execve.
-	goruntime.LockOSThread()
-	if err := p.ownMounts(); err != nil {
+	if p.ahead == nil {
+		p.ahead = r.startAhead()
+	}
+	return p.ahead.do(func() error {
+		if err := putTrees(trees, p.path); err != nil {
+			return err
+		}
+		return r.exec(p)
+	})
+}
+
+// exec becomes stage1. It runs on the thread that has the pod's mount namespace: the kernel turns it into the process at execve.
+func (r *Runtime) exec(p *Prepared) error {
+	argv, err := r.stage1("run", r.stage1Flags(p)...)
+	if err != nil {
 		return err
 	}
 	dir, err := os.Open(p.path)
 	if err != nil {
 		return err
 	}
-	files, err := handover(dir, p.lock.File())
+	files, err := handover(dir, p.lock.File(), p.ahead)
 	if err != nil {
 		return err
 	}
@@ -59,11 +71,18 @@ func stage1Environ() []string {
 }
 
 // stage1Flags are the arguments of a stage1 that has our stderr.
-func (r *Runtime) stage1Flags(path string) []string {
+func (r *Runtime) stage1Flags(p *Prepared) []string {
+	var flags []string
 	if r.JSON {
-		return []string{report.JSONFlag, path}
+		flags = append(flags, report.JSONFlag)
 	}
-	return []string{path}
+	if p.ahead.hybrid != nil {
+		flags = append(flags, "--hybrid")
+	}
+	if p.ahead.pid > 0 {
+		flags = append(flags, fmt.Sprintf("--launcher=%d", p.ahead.pid))
+	}
+	return append(flags, p.path)
 }
 
 func (r *Runtime) stage1(verb string, args ...string) ([]string, error) {

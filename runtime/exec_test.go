@@ -37,7 +37,8 @@ func execPrepared(path string) int {
 }
 
 // TestExec: the supervisor is the same process, in a mount namespace of its own that follows the host's, with the pod, its
-// lock and the caller's streams, and nothing else that the caller had open.
+// lock, the caller's streams and a launcher that was started ahead and lives no longer than the other end of its socket, and nothing else
+// that the caller had open.
 func TestExec(t *testing.T) {
 	r, ref := testRuntime(t), testImage(t)
 	p := prepare(t, r, ref)
@@ -45,6 +46,10 @@ func TestExec(t *testing.T) {
 		t.Fatal(err)
 	}
 	fake(t, r, "")
+	const launch = "#!/bin/sh\nexec cat <&3\n" // until nobody holds the other end
+	if err := os.WriteFile(filepath.Join(r.Programs.Dir, "gantry-launch"), []byte(launch), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +62,7 @@ func TestExec(t *testing.T) {
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), "GANTRY_TEST_EXEC="+p.path)
 	cmd.ExtraFiles = []*os.File{secret, secret, nil, nil, nil, nil, secret} // 3, 4 and 9: as a careless caller leaves them
-	out, err := cmd.CombinedOutput()
+	out, err := cmd.CombinedOutput()                                        // that of the launcher too: it is gone by then
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -68,9 +73,46 @@ func TestExec(t *testing.T) {
 	if f.PID != cmd.Process.Pid {
 		t.Errorf("process %d became %d", cmd.Process.Pid, f.PID)
 	}
-	checkHandover(t, f, p.path, "0", "1", "2", "3", "4")
-	if !slices.Equal(f.Args, []string{"run", p.path}) {
+	descriptors, args := []string{"0", "1", "2", "3", "4", "6"}, []string{"run"}
+	if _, err := os.Stat(pods.HybridMount); err == nil {
+		descriptors, args = append(descriptors, "7"), append(args, "--hybrid")
+	}
+	checkHandover(t, f, p.path, descriptors...)
+	if len(f.Args) != len(args)+2 || !slices.Equal(f.Args[:len(args)], args) || !strings.HasPrefix(f.Args[len(args)], "--launcher=") || f.Args[len(args)+1] != p.path {
 		t.Errorf("arguments %v", f.Args)
+	}
+	if !strings.HasPrefix(f.Descriptors["6"], "socket:") {
+		t.Errorf("the launcher's socket is %q", f.Descriptors["6"])
+	}
+}
+
+// TestDropAhead: a pod that is prepared to be run and then is not leaves no launcher behind.
+func TestDropAhead(t *testing.T) {
+	r, ref := testRuntime(t), testImage(t)
+	fake(t, r, "")
+	pid := filepath.Join(t.TempDir(), "pid")
+	launch := "#!/bin/sh\necho $$ >" + pid + "\nexec cat <&3\n"
+	if err := os.WriteFile(filepath.Join(r.Programs.Dir, "gantry-launch"), []byte(launch), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	req := request(ref)
+	req.Run, req.Becomes = true, true
+	p, err := r.Prepare(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Drop(p); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(pid)
+	if errors.Is(err, os.ErrNotExist) {
+		t.Fatal("no launcher was started ahead")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat("/proc/" + strings.TrimSpace(string(data))); err == nil {
+		t.Errorf("the launcher, process %s, lives on", data)
 	}
 }
 

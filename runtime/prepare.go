@@ -25,6 +25,7 @@ type Prepared struct {
 	lock *pods.Lock
 	// shared are the host volumes from which mounts propagate.
 	shared []pods.Volume
+	ahead  *ahead // nil: not started
 }
 
 // newPrepared is the pod that m describes.
@@ -39,7 +40,10 @@ func newPrepared(pod *pods.Pod, m *pods.Manifest, path string, lock *pods.Lock) 
 }
 
 // Release leaves the pod prepared, for who runs it later.
-func (p *Prepared) Release() error { return errors.Join(p.lock.Release(), p.pod.Close()) }
+func (p *Prepared) Release() error {
+	p.ahead.drop()
+	return errors.Join(p.lock.Release(), p.pod.Close())
+}
 
 // Drop removes a pod that was prepared and could not be handed to stage1.
 func (r *Runtime) Drop(p *Prepared) error {
@@ -52,7 +56,7 @@ func (r *Runtime) Drop(p *Prepared) error {
 
 // Prepare makes the pod that req describes. On error nothing of it is left. The caller hands the result to Exec or Start, or
 // releases it.
-func (r *Runtime) Prepare(ctx context.Context, req *Request) (*Prepared, error) {
+func (r *Runtime) Prepare(ctx context.Context, req *Request) (p *Prepared, err error) {
 	req.Stage1 = cmp.Or(req.Stage1, r.Stage1, pods.Stage1Default)
 	if err := req.complete(); err != nil {
 		return nil, requestError{err}
@@ -66,6 +70,15 @@ func (r *Runtime) Prepare(ctx context.Context, req *Request) (*Prepared, error) 
 		return nil, err
 	}
 	defer release() // by then pod.json names the images, and gc sees them there
+	var started *ahead
+	if req.Becomes {
+		started = r.startAhead()
+	}
+	defer func() {
+		if err != nil {
+			started.drop()
+		}
+	}()
 	if err := r.adoptAppc(req, images); err != nil {
 		return nil, err
 	}
@@ -90,7 +103,9 @@ func (r *Runtime) Prepare(ctx context.Context, req *Request) (*Prepared, error) 
 	if err != nil {
 		return nil, errors.Join(err, draft.Discard())
 	}
-	return newPrepared(draft.Pod, m, draft.Path(), lock), nil
+	p = newPrepared(draft.Pod, m, draft.Path(), lock)
+	p.ahead = started
+	return p, nil
 }
 
 // write writes everything into the draft, pod.json last.

@@ -48,6 +48,8 @@ type Request struct {
 	Apps        []AppRequest
 	// Run: the caller starts the pod at once. If it is killed before that, nobody else will, and gc takes the pod.
 	Run bool
+	// Becomes: it becomes the supervisor, by Exec.
+	Becomes bool
 	// Handed: the caller has a unit start the pod, and waits for that. If it is killed before, gc takes the pod.
 	Handed bool
 	// Durable: the pod survives a power cut once Prepare has returned. `run` does without: a power cut ends its pod anyway.

@@ -7,9 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
 )
 
 const cgroupRoot = "/sys/fs/cgroup"
@@ -29,8 +32,8 @@ type podCgroup struct {
 // cgroupName is that of the pod in every hierarchy; gc finds it again by it.
 func cgroupName(uuid string) string { return "gantry-" + uuid }
 
-// findCgroup works out where the pod's cgroups are to be made. It makes nothing.
-func findCgroup(uuid string) (*podCgroup, error) {
+// findCgroup works out where the pod's cgroups are to be made. It makes nothing. hidden is pods.HybridMount, where that is hidden already.
+func findCgroup(uuid string, hidden *os.File) (*podCgroup, error) {
 	own, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return nil, err
@@ -43,6 +46,9 @@ func findCgroup(uuid string) (*podCgroup, error) {
 	if err != nil {
 		return nil, err
 	}
+	if hidden != nil {
+		mounts[""] = pods.HybridMount
+	}
 	cg := &podCgroup{path: name}
 	for line := range strings.Lines(string(own)) {
 		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
@@ -52,7 +58,7 @@ func findCgroup(uuid string) (*podCgroup, error) {
 		m, ok := mounts[f[1]]
 		switch {
 		case ok && f[1] == "":
-			cg.hybrid = &hybrid{mount: m, dir: filepath.Join(m, f[2], name)}
+			cg.hybrid = &hybrid{mount: m, dir: filepath.Join(m, f[2], name), hidden: hidden}
 			cg.dirs = append(cg.dirs, cg.hybrid.dir)
 		case ok:
 			cg.dirs = append(cg.dirs, filepath.Join(m, f[2], name))
@@ -136,10 +142,10 @@ func controllers(options string) string {
 	return strings.Join(out, ",")
 }
 
-// enter moves this process out of the way where the hierarchy asks for it, and makes what libcontainer does not.
-func (cg *podCgroup) enter() error {
+// enter moves this process, and a launcher that is there already (0: none), out of the way where the hierarchy asks for it.
+func (cg *podCgroup) enter(launcher int) error {
 	if cg.hybrid != nil {
-		return cg.hybrid.make()
+		return cg.hybrid.hide()
 	}
 	if cg.supervisor == "" {
 		return nil
@@ -149,6 +155,12 @@ func (cg *podCgroup) enter() error {
 	}
 	if err := os.WriteFile(filepath.Join(cg.supervisor, "cgroup.procs"), []byte("0"), 0); err != nil {
 		return fmt.Errorf("move the supervisor to its own cgroup: %w", err)
+	}
+	if launcher > 0 {
+		err := os.WriteFile(filepath.Join(cg.supervisor, "cgroup.procs"), []byte(strconv.Itoa(launcher)), 0)
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("move gantry-launch to the supervisor's cgroup: %w", err)
+		}
 	}
 	return cg.clear()
 }

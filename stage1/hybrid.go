@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,28 +14,49 @@ import (
 // unit, though no controller is there.
 //
 // libcontainer would put each app into a cgroup at the top of that hierarchy, out of our unit. So it does not get to see it: it
-// is unmounted in the pod's own mount namespace, and the launcher is born in the pod's cgroup, where the apps then stay.
+// is unmounted in the pod's own mount namespace, by stage0 where that starts the launcher, and the launcher is moved to the pod's cgroup before it
+// gets its request, or born there: and there the apps stay.
 type hybrid struct {
-	mount  string // of the hierarchy
-	dir    string // the pod's cgroup
+	mount  string   // of the hierarchy
+	hidden *os.File // that, once it was unmounted
+	dir    string   // the pod's cgroup
 	parent *os.File
 	cgroup *os.File
 }
 
-// make makes the cgroup, and takes the hierarchy out of this mount namespace; the descriptors go on working.
-func (h *hybrid) make() (err error) {
-	if h.parent, err = os.Open(filepath.Dir(h.dir)); err != nil {
-		return err
+// hide takes the hierarchy out of this mount namespace; descriptors go on working.
+func (h *hybrid) hide() (err error) {
+	if h.hidden != nil {
+		return nil
 	}
-	if err := os.Mkdir(h.dir, 0o755); err != nil {
+	if h.hidden, err = os.Open(h.mount); err != nil {
 		return err
-	}
-	if h.cgroup, err = os.Open(h.dir); err != nil {
-		return errors.Join(err, h.remove())
 	}
 	if err := unix.Unmount(h.mount, unix.MNT_DETACH); err != nil {
-		return errors.Join(fmt.Errorf("hide %s: %w", h.mount, err), h.remove())
+		return fmt.Errorf("hide %s: %w", h.mount, err)
 	}
+	return nil
+}
+
+// make makes the cgroup. That waits for a launcher that has the kernel ready for moves between cgroups: whatever can be done before is done
+// before.
+func (h *hybrid) make() error {
+	parent, name := filepath.Split(h.dir)
+	own, err := filepath.Rel(h.mount, parent)
+	if err != nil {
+		return err
+	}
+	if h.parent, err = os.Open(filepath.Join(fmt.Sprintf("/proc/self/fd/%d", h.hidden.Fd()), own)); err != nil {
+		return err
+	}
+	if err := unix.Mkdirat(int(h.parent.Fd()), name, 0o755); err != nil {
+		return &os.PathError{Op: "mkdir", Path: h.dir, Err: err}
+	}
+	fd, err := unix.Openat(int(h.parent.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return errors.Join(&os.PathError{Op: "open", Path: h.dir, Err: err}, h.remove())
+	}
+	h.cgroup = os.NewFile(uintptr(fd), h.dir)
 	return nil
 }
 
@@ -47,7 +69,23 @@ func (h *hybrid) remove() error {
 	return nil
 }
 
-// fd is where the launcher is to be born; nil: where we are.
+// adopt moves a launcher that was started before there was a cgroup.
+func (cg *podCgroup) adopt(launcher int) error {
+	if cg.hybrid == nil {
+		return nil
+	}
+	procs, err := unix.Openat(int(cg.hybrid.cgroup.Fd()), "cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_, err = unix.Write(procs, []byte(strconv.Itoa(launcher)))
+		_ = unix.Close(procs)
+	}
+	if err != nil {
+		return fmt.Errorf("move gantry-launch to cgroup %s: %w", cg.hybrid.dir, err)
+	}
+	return nil
+}
+
+// fd is where a launcher is to be born; nil: where we are.
 func (cg *podCgroup) fd() *os.File {
 	if cg.hybrid == nil {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -13,12 +14,13 @@ import (
 	"github.com/gantryrun/gantry/pods"
 )
 
-// launcher is a running gantry-launch. It is started before its request is known, so that its own start-up runs while
-// the supervisor makes mounts, namespaces and networks.
+// launcher is a running gantry-launch. It is started before its request is known, by stage0 where that becomes the supervisor, so that
+// its own start-up runs while the pod is written and mounts, namespaces and networks are made.
 //
-//	stage1                          gantry-launch
+//	stage0, stage1                  gantry-launch
 //	  ├── fork ──────────────────────▶ │ loads libcontainer
-//	  ├── pods.Launch, a line ───────▶ │ starts the apps
+//	  ├── pods.Launch, a line, and ──▶ │ starts the apps
+//	  │   the descriptors it counts    │
 //	  │ ◀── pods.Launched, a line ──── │ one per app
 //	  │ ◀── end of file ────────────── │ exits: the apps become the supervisor's children
 //
@@ -28,11 +30,8 @@ type launcher struct {
 	socket *os.File
 }
 
-// firstStream is the descriptor of the launcher at which the apps' streams begin.
-const firstStream = 4
-
-// startLauncher starts program, in cgroup unless that is nil; streams become its descriptors from firstStream on.
-func startLauncher(program string, streams []*os.File, cgroup *os.File) (*launcher, error) {
+// startLauncher starts program, in cgroup unless that is nil.
+func startLauncher(program string, cgroup *os.File) (*launcher, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -48,8 +47,7 @@ func startLauncher(program string, streams []*os.File, cgroup *os.File) (*launch
 	if cgroup != nil {
 		sys = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
 	}
-	files := append([]*os.File{null, null, os.Stderr, theirs}, streams...)
-	pid, err := spawn(program, []string{"gantry-launch", "start"}, files, sys)
+	pid, err := spawn(program, []string{"gantry-launch", "start"}, []*os.File{null, null, os.Stderr, theirs}, sys)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start gantry-launch: %w", err), ours.Close())
 	}
@@ -62,14 +60,14 @@ type answer struct {
 	terminal *os.File
 }
 
-// start hands over the request; each answer is passed to say, and then done is called with nil or what broke. Both are
-// called from a goroutine.
-func (l *launcher) start(req *pods.Launch, say func(answer), done func(error)) error {
+// start hands over the request, with the descriptors that it counts; each answer is passed to say, and then done is called with nil or
+// what broke. Both are called from a goroutine.
+func (l *launcher) start(req *pods.Launch, files []*os.File, say func(answer), done func(error)) error {
 	data, err := json.Marshal(req)
 	if err != nil {
 		return err
 	}
-	if _, err := l.socket.Write(append(data, '\n')); err != nil {
+	if err := l.send(append(data, '\n'), files); err != nil {
 		return fmt.Errorf("ask gantry-launch: %w", err)
 	}
 	go func() {
@@ -78,6 +76,32 @@ func (l *launcher) start(req *pods.Launch, say func(answer), done func(error)) e
 		done(err)
 	}()
 	return nil
+}
+
+// maxRights is how many descriptors go with one message (SCM_MAX_FD).
+const maxRights = 253
+
+// send sends line, and the files with it. What of them has no room there comes before, each time with a space, which JSON does not see.
+func (l *launcher) send(line []byte, files []*os.File) error {
+	defer runtime.KeepAlive(files)
+	var fds []int
+	for _, f := range files {
+		fds = append(fds, int(f.Fd()))
+	}
+	for ; len(fds) > maxRights; fds = fds[maxRights:] {
+		if err := unix.Sendmsg(int(l.socket.Fd()), []byte{' '}, unix.UnixRights(fds[:maxRights]...), nil, 0); err != nil {
+			return err
+		}
+	}
+	if len(fds) > 0 {
+		n, err := unix.SendmsgN(int(l.socket.Fd()), line, unix.UnixRights(fds...), nil, 0)
+		if err != nil {
+			return err
+		}
+		line = line[n:]
+	}
+	_, err := l.socket.Write(line)
+	return err
 }
 
 // receive reads lines until the launcher is done. A descriptor comes with the last byte of its app's line.
@@ -137,7 +161,12 @@ func received(rights []byte) (*os.File, error) {
 	return os.NewFile(uintptr(fds[0]), "terminal"), nil
 }
 
-// abandon ends a launcher that was given nothing to do.
-func (l *launcher) abandon() {
-	_ = l.socket.Close()
+// dismissLauncher ends a launcher that was given nothing to do, and waits for it: it may be in a cgroup of ours.
+func (s *supervisor) dismissLauncher() {
+	if s.launcher == nil {
+		return
+	}
+	_ = s.launcher.socket.Close()
+	_, _ = unix.Wait4(s.launcher.pid, nil, 0, nil)
+	s.launcher = nil
 }

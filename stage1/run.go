@@ -38,8 +38,13 @@ type Options struct {
 	Detached bool     // nobody watches: streams go to the log
 	Ready    *os.File // where to say that the pod is ready, or why not; may be nil
 	Sockets  []Socket // that the unit passes
-	Programs Programs
-	Warn     func(string) // tells the user what is no error; may be nil
+	// Hybrid is pods.HybridMount, if it was hidden already.
+	Hybrid *os.File
+	// Launcher is the socket of a gantry-launch that was started ahead, LauncherPID our child; nil: there is none.
+	Launcher    *os.File
+	LauncherPID int
+	Programs    Programs
+	Warn        func(string) // tells the user what is no error; may be nil
 }
 
 // supervisor is one pod while it runs. One goroutine, the one that calls Run, owns all of it.
@@ -101,6 +106,9 @@ type app struct {
 // exit with. An error is gantry's own; the apps' are in the code.
 func Run(ctx context.Context, opts Options) (int, error) {
 	s := &supervisor{opts: opts, announce: announcer{pipe: opts.Ready}}
+	if opts.Launcher != nil {
+		s.launcher = &launcher{pid: opts.LauncherPID, socket: opts.Launcher}
+	}
 	code, err := s.run(ctx)
 	if err != nil {
 		s.announce.failed(code, err.Error())
@@ -110,6 +118,7 @@ func Run(ctx context.Context, opts Options) (int, error) {
 
 func (s *supervisor) run(ctx context.Context) (int, error) {
 	if err := s.open(); err != nil {
+		s.dismissLauncher()
 		return ExitInternal, err // run.json is not written: the pod is still what it was
 	}
 	s.listen()
@@ -184,7 +193,7 @@ func (s *supervisor) open() (err error) {
 		return err
 	}
 	s.runDir = filepath.Join(runRoot, uuid)
-	s.cgroup, err = findCgroup(uuid)
+	s.cgroup, err = findCgroup(uuid, s.opts.Hybrid)
 	return err
 }
 
@@ -223,6 +232,11 @@ func (s *supervisor) make(ctx context.Context) error {
 	}
 	if err := s.mount(); err != nil {
 		return err
+	}
+	if h := s.cgroup.hybrid; h != nil {
+		if err := h.make(); err != nil {
+			return err
+		}
 	}
 	if err := s.attach(ctx); err != nil {
 		return err
@@ -274,7 +288,7 @@ func (s *supervisor) begin() error {
 		return err
 	}
 	s.undo.push("cgroups", func(context.Context) error { return removePodCgroups(s.cgroup) })
-	return s.cgroup.enter()
+	return s.cgroup.enter(s.opts.LauncherPID)
 }
 
 // removePodCgroups leaves the supervisor's own cgroup to systemd, who removes it with the unit: we are still in it.
@@ -292,7 +306,7 @@ func removePodCgroups(cg *podCgroup) error {
 	return nil
 }
 
-// openStreams opens the apps' streams and starts the launcher that gets them.
+// openStreams opens the apps' streams, and sees to the launcher that gets them.
 func (s *supervisor) openStreams() error {
 	single := len(s.levels) == 1 && len(s.levels[0]) == 1
 	for a := range s.apps {
@@ -303,10 +317,13 @@ func (s *supervisor) openStreams() error {
 		s.openSockets(a)
 	}
 	if len(s.levels) == 0 {
+		s.dismissLauncher()
 		return nil
 	}
 	var err error
-	s.launcher, err = startLauncher(s.opts.Programs.Launch, s.streams.files, s.cgroup.fd())
+	if s.launcher == nil {
+		s.launcher, err = startLauncher(s.opts.Programs.Launch, nil)
+	}
 	return err
 }
 
@@ -337,11 +354,7 @@ func (s *supervisor) makeNamespaces() error {
 
 // dismantle ends what may still live in the pod, and waits for it: nothing is undone under a living process.
 func (s *supervisor) dismantle() {
-	if s.launcher != nil {
-		s.launcher.abandon()
-		_, _ = unix.Wait4(s.launcher.pid, nil, 0, nil)
-		s.launcher = nil
-	}
+	s.dismissLauncher()
 	if s.reaper != nil && !s.reaperDead {
 		s.reaper.kill()
 		for !s.reaperDead || s.killers > 0 {

@@ -58,7 +58,9 @@ func isUp(level []*app) bool {
 func (s *supervisor) launch(apps []*app) {
 	l, err := s.launcher, error(nil)
 	if s.launcher = nil; l == nil {
-		l, err = startLauncher(s.opts.Programs.Launch, s.streams.files, s.cgroup.fd())
+		l, err = startLauncher(s.opts.Programs.Launch, s.cgroup.fd())
+	} else {
+		err = s.cgroup.adopt(l.pid)
 	}
 	for _, a := range apps {
 		a.starting = true
@@ -67,7 +69,8 @@ func (s *supervisor) launch(apps []*app) {
 	if err == nil {
 		s.launcherPID = l.pid
 		clear(s.strays)
-		err = l.start(s.request(apps), func(a answer) { s.answers <- a }, func(err error) { s.launched <- err })
+		req, files := s.request(apps)
+		err = l.start(req, files, func(a answer) { s.answers <- a }, func(err error) { s.launched <- err })
 	}
 	if err != nil {
 		s.fail(ExitInternal, err.Error())
@@ -77,7 +80,8 @@ func (s *supervisor) launch(apps []*app) {
 	s.launching = true
 }
 
-func (s *supervisor) request(apps []*app) *pods.Launch {
+// request returns what the launcher is asked, and the descriptors that it needs for that.
+func (s *supervisor) request(apps []*app) (*pods.Launch, []*os.File) {
 	req := &pods.Launch{StateDir: filepath.Join(s.runDir, "lc"), Init: s.opts.Programs.Init}
 	for _, a := range apps {
 		config, filter := a.toRun()
@@ -100,7 +104,7 @@ func (s *supervisor) request(apps []*app) *pods.Launch {
 			keepFromHook(&req.Apps[len(req.Apps)-1])
 		}
 	}
-	return req
+	return req, s.streams.pass(req)
 }
 
 // answered takes what the launcher says of one app.

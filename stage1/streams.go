@@ -14,7 +14,7 @@ import (
 
 // streams are the descriptors that the apps get as 0, 1 and 2, and the copiers behind those that are pipes.
 type streams struct {
-	files   []*os.File // the launcher's, from descriptor firstStream on
+	files   []*os.File // that launchers get, as apps count them
 	close   []*os.File // what to close when no app is to be started any more
 	logs    []*logFile
 	journal *journal // nil: no line goes there
@@ -25,7 +25,7 @@ type streams struct {
 	lost    error // why output for the caller was lost; settled when finish returns
 }
 
-// appStreams are one app's descriptors as the launcher counts them; -1 is /dev/null. The rest is what clients can attach to.
+// appStreams are one app's descriptors, counted in streams.files; -1 is /dev/null. The rest is what clients can attach to.
 type appStreams struct {
 	stdin, stdout, stderr int
 	in                    *os.File     // where to write what the app is to read; nil: it does not read a pipe of ours
@@ -162,10 +162,38 @@ func (s *streams) inherit(f *os.File, pod *pods.Pod, app *pods.App, through func
 func (s *streams) add(f *os.File) int {
 	if i := slices.Index(s.files, nil); i >= 0 { // of an app that was removed
 		s.files[i] = f
-		return firstStream + i
+		return i
 	}
 	s.files = append(s.files, f)
-	return firstStream + len(s.files) - 1
+	return len(s.files) - 1
+}
+
+// pass returns the files that req names, and has it count among those.
+func (s *streams) pass(req *pods.Launch) (files []*os.File) {
+	place := map[int]int{}
+	count := func(n *int) {
+		if *n < 0 {
+			return
+		}
+		i, ok := place[*n]
+		if !ok {
+			i = len(files)
+			place[*n] = i
+			files = append(files, s.files[*n])
+		}
+		*n = i
+	}
+	for i := range req.Apps {
+		a := &req.Apps[i]
+		count(&a.Stdin)
+		count(&a.Stdout)
+		count(&a.Stderr)
+		a.Sockets = slices.Clone(a.Sockets) // the app's own are for its next start too
+		for j := range a.Sockets {
+			count(&a.Sockets[j].FD)
+		}
+	}
+	return files
 }
 
 // pipe makes the pipe of one stream and the goroutine that copies it, until its last writer is gone.
@@ -211,13 +239,13 @@ func callerPrefix(app string, single bool) string {
 func (s *streams) drop(a *app) {
 	own := []*os.File{a.streams.in}
 	for _, n := range []int{a.streams.stdin, a.streams.stdout, a.streams.stderr} {
-		if n < firstStream {
+		if n < 0 {
 			continue
 		}
-		f := s.files[n-firstStream]
+		f := s.files[n]
 		if f != nil && slices.Contains(s.close, f) { // else others have it too
 			own = append(own, f)
-			s.files[n-firstStream] = nil
+			s.files[n] = nil
 		}
 	}
 	s.close = slices.DeleteFunc(s.close, func(f *os.File) bool { return slices.Contains(own, f) })

@@ -25,7 +25,7 @@ func TestFreeUsers(t *testing.T) {
 	if err := os.Symlink("/no/such/disk/pods/"+uuid, usersPath(first)); err != nil {
 		t.Fatal(err)
 	}
-	cg, err := findCgroup(uuid)
+	cg, err := findCgroup(uuid, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

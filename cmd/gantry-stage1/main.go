@@ -1,6 +1,8 @@
 // Command gantry-stage1 is the supervisor of one pod. gantry becomes it by exec; nobody calls it by hand.
 //
-//	gantry-stage1 run [--log-format=json] [--detached] PODDIR    descriptors: 3 pod directory, 4 life lock, 5 ready pipe (detached), 6... sockets of the unit
+//	gantry-stage1 run [--log-format=json] [--detached | --hybrid --launcher=PID] PODDIR
+//	                                         descriptors: 3 pod directory, 4 life lock, 5 ready pipe (--detached), 6 socket of the launcher,
+//	                                         7 hidden cgroup2 (--hybrid), 8... sockets of the unit (package pods has them all)
 //	gantry-stage1 kill PODDIR                descriptors: 3 pod directory, 4 life lock; started by a reaper
 //	gantry-stage1 undo PODDIR                descriptors: 3 pod directory
 //	gantry-stage1 check-network DIR          stdin: audit.Request, stdout: audit.Report
@@ -16,6 +18,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -40,10 +44,8 @@ func main() {
 
 func run(args []string, say report.Reporter) (int, error) {
 	switch {
-	case len(args) == 2 && args[0] == "run":
-		return supervise(args[1], false, say)
-	case len(args) == 3 && args[0] == "run" && args[1] == "--detached":
-		return supervise(args[2], true, say)
+	case len(args) >= 2 && args[0] == "run":
+		return supervise(args[1:len(args)-1], args[len(args)-1], say)
 	case len(args) == 2 && args[0] == "kill":
 		dir, err := inherit(pods.DirFD)
 		if err == nil {
@@ -86,12 +88,12 @@ func run(args []string, say report.Reporter) (int, error) {
 	return stage1.ExitInternal, errors.New("gantry-stage1 is started by gantry: use gantry run")
 }
 
-func supervise(path string, detached bool, say report.Reporter) (int, error) {
+func supervise(flags []string, path string, say report.Reporter) (int, error) {
 	programs, err := findPrograms()
 	if err != nil {
 		return stage1.ExitInternal, err
 	}
-	opts := stage1.Options{Path: path, Detached: detached, Programs: programs, Warn: say.Warn}
+	opts := stage1.Options{Path: path, Programs: programs, Warn: say.Warn}
 	if opts.Dir, err = inherit(pods.DirFD); err != nil {
 		return stage1.ExitInternal, err
 	}
@@ -102,8 +104,22 @@ func supervise(path string, detached bool, say report.Reporter) (int, error) {
 	if opts.Lock, err = inherit(pods.LockFD); err != nil {
 		return stage1.ExitInternal, err
 	}
-	if detached {
-		if opts.Ready, err = inherit(pods.ReadyFD); err != nil {
+	for _, flag := range flags {
+		name, value, _ := strings.Cut(flag, "=")
+		switch name {
+		case "--detached":
+			opts.Detached = true
+			opts.Ready, err = inherit(pods.ReadyFD)
+		case "--hybrid":
+			opts.Hybrid, err = inherit(pods.HybridFD)
+		case "--launcher":
+			if opts.LauncherPID, err = strconv.Atoi(value); err == nil {
+				opts.Launcher, err = inherit(pods.LauncherFD)
+			}
+		default:
+			err = fmt.Errorf("unknown flag %q: gantry and gantry-stage1 are of two versions", flag)
+		}
+		if err != nil {
 			return stage1.ExitInternal, err
 		}
 	}

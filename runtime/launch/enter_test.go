@@ -36,7 +36,7 @@ func (p *pod) startEntered(edit func(*specs.Spec), seccomp *pods.Seccomp, script
 	r, w, err := os.Pipe()
 	p.must(err)
 	defer r.Close()
-	app.Stdout, app.Stderr = 4, 4
+	app.Stdout, app.Stderr = 0, 0
 	if a := p.start([]*os.File{w}, app)[0]; a.Error != "" {
 		p.t.Fatal(a.Error)
 	}

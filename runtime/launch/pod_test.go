@@ -208,8 +208,8 @@ func (p *pod) app(name string, edit func(*specs.Spec), args ...string) pods.Laun
 
 func (p *pod) stateDir() string { return filepath.Join(p.dir, "lc") }
 
-// launcher starts gantry-launch; streams become its descriptors from 4 on.
-func (p *pod) launcher(streams ...*os.File) (*exec.Cmd, *net.UnixConn) {
+// launcher starts gantry-launch.
+func (p *pod) launcher() (*exec.Cmd, *net.UnixConn) {
 	p.t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	p.must(err)
@@ -226,7 +226,7 @@ func (p *pod) launcher(streams ...*os.File) (*exec.Cmd, *net.UnixConn) {
 	cmd.Env = []string{}
 	cmd.Dir = "/"
 	cmd.Stderr = os.Stderr
-	cmd.ExtraFiles = append([]*os.File{theirs}, streams...)
+	cmd.ExtraFiles = []*os.File{theirs}
 	p.must(cmd.Start())
 	return cmd, conn.(*net.UnixConn)
 }
@@ -238,12 +238,16 @@ func (p *pod) request(apps ...pods.LaunchApp) []byte {
 	return append(data, '\n')
 }
 
-// start starts apps and returns the answers, in their order.
+// start starts apps, which count their descriptors in streams, and returns the answers, in their order.
 func (p *pod) start(streams []*os.File, apps ...pods.LaunchApp) []pods.Launched {
 	p.t.Helper()
-	cmd, conn := p.launcher(streams...)
+	cmd, conn := p.launcher()
 	defer conn.Close()
-	_, err := conn.Write(p.request(apps...))
+	var fds []int
+	for _, f := range streams {
+		fds = append(fds, int(f.Fd()))
+	}
+	_, _, err := conn.WriteMsgUnix(p.request(apps...), unix.UnixRights(fds...), nil)
 	p.must(err)
 	var answers []pods.Launched
 	for dec := json.NewDecoder(conn); ; {
@@ -276,7 +280,7 @@ func (p *pod) runApp(app pods.LaunchApp) (int, string) {
 	r, w, err := os.Pipe()
 	p.must(err)
 	defer r.Close()
-	app.Stdout, app.Stderr = 4, 4
+	app.Stdout, app.Stderr = 0, 0
 	answer := p.start([]*os.File{w}, app)[0]
 	p.must(w.Close())
 	if answer.Error != "" {

@@ -1,7 +1,6 @@
 package launch
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,8 +26,7 @@ func Start(control *os.File) error {
 	defer joined()
 	go wakeCgroups(ctx)
 	go warmUp()
-	in := bufio.NewReader(control)
-	req, err := readRequest(in)
+	req, err := readRequest(control)
 	if req == nil {
 		return err
 	}
@@ -38,23 +36,7 @@ func Start(control *os.File) error {
 	} else {
 		defer program.Close()
 	}
-	return answer(control, in, begin(req, program, err, joined))
-}
-
-// readRequest returns nil where there is none, or none that can be read.
-func readRequest(in *bufio.Reader) (*pods.Launch, error) {
-	line, err := in.ReadBytes('\n')
-	if errors.Is(err, io.EOF) && len(line) == 0 {
-		return nil, nil
-	}
-	req := &pods.Launch{}
-	if err == nil {
-		err = json.Unmarshal(line, req)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read request: %w", err)
-	}
-	return req, nil
+	return answer(control, begin(req, program, err, joined))
 }
 
 // begin starts every app, unless err says that none can be; it calls joined when all are in their cgroups.
@@ -78,10 +60,10 @@ func begin(req *pods.Launch, program *os.File, err error, joined func()) []*star
 }
 
 // answer sends each result as soon as it and those before it are there.
-func answer(control *os.File, in io.Reader, starts []*start) error {
+func answer(control *os.File, starts []*start) error {
 	gone := make(chan struct{})
 	go func() {
-		_, _ = io.Copy(io.Discard, in) // nothing more is ever sent: this ends when the supervisor does
+		_, _ = io.Copy(io.Discard, control) // nothing more is ever sent: this ends when the supervisor does
 		close(gone)
 	}()
 	for _, s := range starts {

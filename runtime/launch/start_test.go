@@ -1,13 +1,19 @@
 package launch_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
 )
 
 func TestExitCode(t *testing.T) {
@@ -127,7 +133,7 @@ func TestSharedNamespaces(t *testing.T) {
 	script := "for n in pid net ipc uts mnt cgroup; do ls -l /proc/self/ns/$n; done; sleep 1000"
 	one, two := p.app("one", nil, "sh", "-c", script), p.app("two", nil, "sh", "-c", script)
 	bad := p.app("bad", nil, "nonesuch")
-	one.Stdout, two.Stdout = 4, 4
+	one.Stdout, two.Stdout = 0, 0
 	answers := p.start([]*os.File{w}, one, bad, two)
 	p.must(w.Close())
 	if answers[0].Error != "" || answers[1].Code != 127 || answers[2].Error != "" {
@@ -148,3 +154,36 @@ func TestSharedNamespaces(t *testing.T) {
 }
 
 func nsPath(pid int, kind string) string { return fmt.Sprintf("/proc/%d/ns/%s", pid, kind) }
+
+// TestManyDescriptors: what has no room with the line comes before it, with spaces.
+func TestManyDescriptors(t *testing.T) {
+	p := newPod(t)
+	r, w, err := os.Pipe()
+	p.must(err)
+	defer r.Close()
+	app := p.app("app", nil, "sh", "-c", "echo the last")
+	app.Stdout = 299
+	many := make([]int, 253)
+	for i := range many {
+		many[i] = int(r.Fd())
+	}
+	last := append(slices.Clone(many[:46]), int(w.Fd()))
+	cmd, conn := p.launcher()
+	defer conn.Close()
+	_, _, err = conn.WriteMsgUnix([]byte{' '}, unix.UnixRights(many...), nil)
+	p.must(err)
+	_, _, err = conn.WriteMsgUnix(p.request(app), unix.UnixRights(last...), nil)
+	p.must(err)
+	p.must(w.Close())
+	var answer pods.Launched
+	p.must(json.NewDecoder(conn).Decode(&answer))
+	p.must(cmd.Wait())
+	if answer.Error != "" {
+		t.Fatal(answer.Error)
+	}
+	out, err := io.ReadAll(r)
+	p.must(err)
+	if code := p.wait(answer.PID); code != 0 || string(out) != "the last\n" {
+		t.Errorf("exit code %d, %q", code, out)
+	}
+}

@@ -101,7 +101,7 @@ func runPod(ctx context.Context, e *env, o *podOptions, req *runtime.Request) er
 		return usagef("--slice and --property are for --detach: a unit says Slice=, and the property itself")
 	}
 	req.Handed = o.detach && systemd.Booted() // a unit's process takes the pod from us, as run-prepared does
-	req.Run = !req.Handed
+	req.Run, req.Becomes = !req.Handed, !o.detach
 	r, p, err := prepare(ctx, e, o, req)
 	if err != nil {
 		return err
