@@ -13,5 +13,6 @@
 //	refs/images/<hex>             the record of an image: its manifest and config, ready to use
 //	refs/names/<escaped name>     name -> manifest digest, with when, from where and verified by what
 //	{layers,images}/.new-*        being made, locked by the maker     .trash-*  being deleted
+//	images/<chainID>/.trash-*     an unpacked tree that was replaced, for pods that stand on it
 //	images/.lock                  shared: somebody uses what is there; exclusive: GC decides
 package image

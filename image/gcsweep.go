@@ -132,10 +132,24 @@ func (c *collector) dropStaging() error {
 				c.trash = append(c.trash, path)
 			case strings.HasPrefix(e.Name(), stagePrefix):
 				errs = errors.Join(errs, c.dropStage(path))
+			case dir == c.imagesDir() && e.IsDir() && !c.inUse[digest.NewDigestFromEncoded(digest.SHA256, e.Name()).String()]:
+				errs = errors.Join(errs, c.dropReplaced(path))
 			}
 		}
 	}
 	return errs
+}
+
+// dropReplaced takes the unpacked trees that have been replaced, now that no pod stands on them.
+func (c *collector) dropReplaced(treeDir string) error {
+	list, err := entries(treeDir)
+	for _, e := range list {
+		if strings.HasPrefix(e.Name(), trashPrefix) {
+			c.report.Staging++
+			c.trash = append(c.trash, filepath.Join(treeDir, e.Name()))
+		}
+	}
+	return err
 }
 
 func (c *collector) dropStage(path string) error {

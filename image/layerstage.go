@@ -22,30 +22,39 @@ type LayerStage struct {
 	tar    *os.File
 	direct bool // tar is to be written past the page cache
 	layer  *layer.Layer
+	// replaced is called when the layer has taken the place of one that was not whole.
+	replaced func() error
 }
 
-// HasLayer says whether the layer is in the store. If so it is marked as used now, so that GC's grace covers it until
-// an image claims it.
+// HasLayer says whether the layer is in the store, as long as it was when it was stored: that is asked, and not its digest. If so it
+// is marked as used now, so that GC's grace covers it until an image claims it.
 func (s *Store) HasLayer(diffID digest.Digest) (bool, error) {
 	if err := CheckDigest(diffID); err != nil {
 		return false, err
 	}
 	now := time.Now()
 	err := os.Chtimes(s.layerDir(diffID), now, now)
-	if os.IsNotExist(err) {
+	if err == nil {
+		err = s.checkLayer(diffID)
+	}
+	if os.IsNotExist(err) || errors.Is(err, ErrCorrupt) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
 // StageLayer begins a layer. If another process is at the same one, it waits until that is done or dead. A nil stage
-// says that the layer is in the store.
+// says that the layer is in the store. One whose tar has not the size that was stored is replaced: images that are mounted from it
+// are then mounted from the new one.
 func (s *Store) StageLayer(ctx context.Context, diffID digest.Digest) (*LayerStage, error) {
 	if err := CheckDigest(diffID); err != nil {
 		return nil, err
 	}
 	if err := s.create(); err != nil {
 		return nil, err
+	}
+	if errors.Is(s.checkLayer(diffID), ErrCorrupt) {
+		return s.stageInstead(ctx, diffID)
 	}
 	st, err := openStage(ctx, s.layerDir(diffID), s.layerDir(diffID))
 	if err != nil || st == nil {
@@ -104,6 +113,9 @@ func (ls *LayerStage) Commit() error {
 	}
 	if err == nil {
 		err = ls.stage.commit()
+	}
+	if err == nil && ls.replaced != nil {
+		err = ls.replaced()
 	}
 	if index != nil {
 		index.Close()

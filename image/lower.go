@@ -35,7 +35,7 @@ func (s *Store) Lower(ctx context.Context, img *Image) ([]string, error) {
 		return nil, err
 	}
 	if backend == Dir {
-		return []string{filepath.Join(s.treeDir(img.ChainID), "fs")}, nil
+		return []string{filepath.Join(s.treeDir(img.ChainID), treeFS)}, nil
 	}
 	if err := s.mountOnce(ctx, point, img); err != nil {
 		return nil, fmt.Errorf("mount image %s: %w", img.ID, err)
@@ -82,7 +82,12 @@ func (s *Store) mountOnce(ctx context.Context, point string, img *Image) error {
 	if isErofsMount(point) {
 		return nil
 	}
-	return mountImage(filepath.Join(s.treeDir(img.ChainID), "index"), s.tarPaths(img), point)
+	for _, d := range img.DiffIDs {
+		if err := s.checkLayer(d); err != nil { // a short tar can be mounted; reads from it fail, or worse
+			return err
+		}
+	}
+	return mountImage(filepath.Join(s.treeDir(img.ChainID), treeIndex), s.tarPaths(img), point)
 }
 
 func (s *Store) tarPaths(img *Image) []string {

@@ -1,10 +1,14 @@
 package image
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/image/erofs"
@@ -75,4 +79,31 @@ func unmount(point string) error {
 		return &os.PathError{Op: "umount", Path: point, Err: err}
 	}
 	return nil
+}
+
+// remount has every image that is mounted from files that were replaced mounted from the new ones.
+func (s *Store) remount(ctx context.Context, replaced map[digest.Digest]bool) error {
+	if len(replaced) == 0 {
+		return nil
+	}
+	images, _ := s.List(ctx) // one with a broken record has to be repaired itself
+	unlock, err := s.lockMounts(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	var errs error
+	done := map[digest.Digest]bool{}
+	for _, img := range images {
+		if done[img.ChainID] || !replaced[img.ChainID] && !slices.ContainsFunc(img.DiffIDs, func(d digest.Digest) bool { return replaced[d] }) {
+			continue
+		}
+		done[img.ChainID] = true
+		point, err := s.mountPoint(img.ChainID)
+		if err == nil && isErofsMount(point) {
+			err = remountImage(filepath.Join(s.treeDir(img.ChainID), treeIndex), s.tarPaths(img), point)
+		}
+		errs = errors.Join(errs, err)
+	}
+	return errs
 }

@@ -41,7 +41,7 @@ func (s *Store) ReadFile(ctx context.Context, img *Image, name string, limit int
 }
 
 func (s *Store) readFromIndex(img *Image, name string, limit int64) ([]byte, error) {
-	index, err := os.Open(filepath.Join(s.treeDir(img.ChainID), "index"))
+	index, err := os.Open(filepath.Join(s.treeDir(img.ChainID), treeIndex))
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (s *Store) readFromIndex(img *Image, name string, limit int64) ([]byte, err
 
 // readFromTree asks the kernel to resolve the path with the tree as its root: an image's links must not lead out.
 func (s *Store) readFromTree(img *Image, name string, limit int64) ([]byte, error) {
-	root, err := os.Open(filepath.Join(s.treeDir(img.ChainID), "fs"))
+	root, err := os.Open(filepath.Join(s.treeDir(img.ChainID), treeFS))
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -24,14 +23,14 @@ type Origin interface {
 	Blob(ctx context.Context, desc ocispec.Descriptor, take func(r io.Reader) error) error
 }
 
-// Repair puts right what Verify found: documents, layers and kept blobs come from the origin, records and indexes are
-// made anew. Nothing is changed in place: running pods keep what they have until they end, and pods that start from
+// Repair puts right what Verify found: documents, layers and kept blobs come from the origin, records, indexes and unpacked
+// trees are made anew. Nothing is changed in place: running pods keep what they have until they end, and pods that start from
 // now on get what is whole, of other images with the same layers too. A nil error means that all of it is right, and
-// on disk. An unpacked tree (Dir) is not looked at.
+// on disk.
 func (s *Store) Repair(ctx context.Context, img *Image, problems []Problem, from Origin) error {
 	r := &repairer{Store: s, img: img, from: from, touched: map[digest.Digest]bool{}}
 	err := r.repair(ctx, problems)
-	if err = errors.Join(err, r.remount(ctx)); err != nil {
+	if err = errors.Join(err, r.remount(ctx, r.touched)); err != nil {
 		return fmt.Errorf("repair image %s: %w", img.ID, err)
 	}
 	return nil
@@ -162,39 +161,18 @@ func (r *repairer) replaceBlob(d digest.Digest, b io.Reader) error {
 	return stage.Commit()
 }
 
-// tree looks at the merged index, now that the layers are right.
+// tree looks at what the layers add up to, now that they are right.
 func (r *repairer) tree(ctx context.Context) error {
 	v := &verifier{Store: r.Store, img: r.img}
-	if v.tree(); len(v.problems) == 0 {
-		return nil
-	}
-	r.touched[r.img.ChainID] = true
-	return r.replaceTree(ctx, r.img)
-}
-
-// remount has every image that is mounted from files that were replaced mounted from the new ones.
-func (r *repairer) remount(ctx context.Context) error {
-	if len(r.touched) == 0 {
-		return nil
-	}
-	images, _ := r.List(ctx) // one with a broken record has to be repaired itself
-	unlock, err := r.lockMounts(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	var errs error
-	done := map[digest.Digest]bool{}
-	for _, img := range images {
-		if done[img.ChainID] || !r.touched[img.ChainID] && !slices.ContainsFunc(img.DiffIDs, func(d digest.Digest) bool { return r.touched[d] }) {
-			continue
+	err := v.tree(ctx)
+	for _, p := range v.problems {
+		part := treeIndex
+		if p.Part == PartUnpacked {
+			part = treeFS
+		} else {
+			r.touched[r.img.ChainID] = true
 		}
-		done[img.ChainID] = true
-		point, err := r.mountPoint(img.ChainID)
-		if err == nil && isErofsMount(point) {
-			err = remountImage(filepath.Join(r.treeDir(img.ChainID), "index"), r.tarPaths(img), point)
-		}
-		errs = errors.Join(errs, err)
+		err = errors.Join(err, r.replaceTree(ctx, r.img, part))
 	}
-	return errs
+	return err
 }

@@ -25,12 +25,7 @@ func (s *Store) replaceLayer(ctx context.Context, diffID digest.Digest, r io.Rea
 	if err := s.create(); err != nil {
 		return err
 	}
-	st, err := openStage(ctx, s.layerDir(diffID), "")
-	if err != nil {
-		return stageError(diffID, err)
-	}
-	st.again = true
-	ls, err := s.newLayerStage(st, diffID)
+	ls, err := s.stageAgain(ctx, diffID)
 	if err != nil {
 		return err
 	}
@@ -90,22 +85,14 @@ func (s *Store) replaceLayerIndex(diffID digest.Digest) error {
 	return syncDir(s.layerDir(diffID))
 }
 
-// replaceTree makes an image's merged index anew from its layers, which are whole.
-func (s *Store) replaceTree(ctx context.Context, img *Image) error {
-	st, err := openStage(ctx, filepath.Join(s.imagesDir(), img.ChainID.Encoded()+"-index"), "")
+// replaceTree makes a tree of an image anew from its layers, which are whole: the merged index, or the unpacked tree.
+func (s *Store) replaceTree(ctx context.Context, img *Image, part string) error {
+	release, err := s.Hold() // what is replaced has a name that GC deletes, and so has, for a moment, what replaces it
 	if err != nil {
 		return err
 	}
-	defer st.abort() //nolint:errcheck // GC sweeps what stays
-	merged, tars, err := s.merge(img.DiffIDs)
-	if err != nil {
-		return err
-	}
-	defer closeAll(tars)
-	if err := writeIndex(merged, st.path("index"), tars); err != nil {
-		return err
-	}
-	if err := os.Rename(st.path("index"), filepath.Join(s.treeDir(img.ChainID), "index")); err != nil {
+	defer release()
+	if err := s.makeTree(ctx, filepath.Join(s.treeDir(img.ChainID), part), "", img.DiffIDs); err != nil {
 		return err
 	}
 	return syncDir(s.treeDir(img.ChainID))

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -13,28 +16,34 @@ import (
 	"github.com/gantryrun/gantry/image/layer"
 )
 
+// The two forms of a tree, as they are called below images/<chainID>.
+const (
+	treeIndex = "index"
+	treeFS    = "fs"
+)
+
 // ensureTree makes what the layers add up to, in the form of backend, unless it is there. The layers must be. What it
 // makes is whole, whenever the power goes; only Commit promises that it stays, and syncs names.
 func (s *Store) ensureTree(ctx context.Context, backend Backend, chain digest.Digest, diffIDs []digest.Digest) error {
-	part := "index"
+	part := treeIndex
 	if backend == Dir {
-		part = "fs"
+		part = treeFS
 	}
 	final := filepath.Join(s.treeDir(chain), part)
 	if made, err := exists(final); err != nil || made {
 		return err
 	}
-	if err := s.makeTree(ctx, final, part, diffIDs); err != nil {
+	if err := s.makeTree(ctx, final, final, diffIDs); err != nil {
 		return fmt.Errorf("build tree of image layers %s: %w", chain, err)
 	}
 	return nil
 }
 
 // makeTree builds in images/.new-<chain>-<part> and renames to images/<chain>/<part>: one chain may have both parts,
-// if the store is used with both backends.
-func (s *Store) makeTree(ctx context.Context, final, part string, diffIDs []digest.Digest) error {
-	treeDir := filepath.Dir(final)
-	st, err := openStage(ctx, filepath.Join(s.imagesDir(), filepath.Base(treeDir)+"-"+part), final)
+// if the store is used with both backends. If done is there by then, another made it.
+func (s *Store) makeTree(ctx context.Context, final, done string, diffIDs []digest.Digest) error {
+	treeDir, part := filepath.Dir(final), filepath.Base(final)
+	st, err := openStage(ctx, filepath.Join(s.imagesDir(), filepath.Base(treeDir)+"-"+part), done)
 	if err != nil || st == nil {
 		return err
 	}
@@ -44,7 +53,7 @@ func (s *Store) makeTree(ctx context.Context, final, part string, diffIDs []dige
 		return err
 	}
 	defer closeAll(tars)
-	if part == "fs" {
+	if part == treeFS {
 		err = unpackTree(ctx, merged, st.path(part), tars)
 	} else {
 		err = writeIndex(merged, st.path(part), tars)
@@ -55,7 +64,24 @@ func (s *Store) makeTree(ctx context.Context, final, part string, diffIDs []dige
 	if err := os.MkdirAll(treeDir, 0o700); err != nil {
 		return err
 	}
-	return os.Rename(st.path(part), final)
+	err = os.Rename(st.path(part), final)
+	if errors.Is(err, fs.ErrExist) { // directories are in nobody's place; the new index is, and mounts keep the old one
+		err = exchangeTree(st.path(part), final)
+	}
+	return err
+}
+
+// exchangeTree puts an unpacked tree in the place of another, which stays beside it under a name of what is being deleted: pods may
+// stand on it, and GC knows when none does any more.
+func exchangeTree(made, final string) error {
+	beside := filepath.Join(filepath.Dir(final), trashPrefix+strconv.FormatUint(rand.Uint64(), 36))
+	if err := os.Rename(made, beside); err != nil {
+		return err
+	}
+	if err := unix.Renameat2(unix.AT_FDCWD, beside, unix.AT_FDCWD, final, unix.RENAME_EXCHANGE); err != nil {
+		return &os.LinkError{Op: "exchange", Old: beside, New: final, Err: err}
+	}
+	return nil
 }
 
 // merge reads the layers' own indexes and opens their tars, lowest first.
@@ -75,6 +101,13 @@ func (s *Store) merge(diffIDs []digest.Digest) (tree *layer.Tree, tars []*os.Fil
 			return nil, tars, err
 		}
 		tars = append(tars, tar)
+		info, err := tar.Stat()
+		if err == nil {
+			err = sameSize(d, info.Size(), layers[i].Size)
+		}
+		if err != nil {
+			return nil, tars, err
+		}
 	}
 	tree, err = layer.Merge(layers)
 	return tree, tars, err

@@ -25,7 +25,7 @@ type Problem struct {
 	Path string `json:"path"`
 	What string `json:"what"`
 	Part Part   `json:"part"`
-	// Digest of what the file holds: of a layer, or an index of one, its diffID; of a merged index the chain ID.
+	// Digest of what the file holds: of a layer, or an index of one, its diffID; of a merged index or a tree the chain ID.
 	Digest digest.Digest `json:"digest"`
 }
 
@@ -41,15 +41,15 @@ const (
 	PartLayerIndex Part = "layer index"
 	PartBlob       Part = "kept blob"
 	PartTree       Part = "merged index"
+	PartUnpacked   Part = "unpacked tree"
 )
 
 // Verify reads all of an image's bytes again: documents and kept blobs against their digests, the record against the
-// documents, layers against their diffIDs, and indexes against indexes made anew. An unpacked tree (Dir) is not
-// compared. The error is ctx's, or that reading is impossible; what is wrong with the image comes as problems.
-func (s *Store) Verify(ctx context.Context, img *Image) ([]Problem, error) {
+// documents, layers against their diffIDs, and indexes, or the unpacked tree, against what the layers give. The error is ctx's, or that reading is impossible; what is wrong with the image comes as problems.
+func (s *Store) Verify(parent context.Context, img *Image) ([]Problem, error) {
 	v := &verifier{Store: s, img: img}
 	v.documents()
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := errgroup.WithContext(parent)
 	group.SetLimit(2) // one decides nothing by itself: the processor is busy with hashing
 	for _, d := range slices.Compact(slices.Sorted(slices.Values(img.DiffIDs))) {
 		group.Go(func() error {
@@ -63,11 +63,12 @@ func (s *Store) Verify(ctx context.Context, img *Image) ([]Problem, error) {
 			return ctx.Err()
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return nil, fmt.Errorf("verify image %s: %w", img.ID, err)
+	err := group.Wait()
+	if err == nil && len(v.problems) == 0 { // of broken layers no index can be made
+		err = v.tree(parent)
 	}
-	if len(v.problems) == 0 { // of broken layers no index can be made
-		v.tree()
+	if err != nil {
+		return nil, fmt.Errorf("verify image %s: %w", img.ID, err)
 	}
 	return v.problems, nil
 }
@@ -151,39 +152,65 @@ func (v *verifier) keptBlob(desc ocispec.Descriptor) {
 	v.problem(PartBlob, desc.Digest, path, err)
 }
 
-// tree makes the image's index anew, in a file without a name, and compares.
-func (v *verifier) tree() {
-	path := filepath.Join(v.treeDir(v.img.ChainID), "index")
-	if there, err := exists(path); err != nil || !there {
-		v.problem(PartTree, v.img.ChainID, path, err)
-		return
+// tree compares what the image's layers add up to, in each form that is there, with what they give now.
+func (v *verifier) tree(ctx context.Context) error {
+	if err := v.form(ctx, PartTree, treeIndex, v.checkIndex); err != nil {
+		return err
 	}
-	v.problem(PartTree, v.img.ChainID, path, func() error {
-		merged, tars, err := v.merge(v.img.DiffIDs)
-		if err != nil {
-			return err
-		}
-		defer closeAll(tars)
-		devices, err := tarDevices(tars)
-		if err != nil {
-			return err
-		}
-		anew, err := os.CreateTemp(v.imagesDir(), stagePrefix)
-		if err != nil {
-			return err
-		}
-		defer anew.Close()
-		if err := os.Remove(anew.Name()); err != nil {
-			return err
-		}
-		if err := merged.WriteErofs(anew, devices); err != nil {
-			return err
-		}
-		if _, err := anew.Seek(0, io.SeekStart); err != nil {
-			return err
-		}
-		return sameContent(path, anew)
-	}())
+	return v.form(ctx, PartUnpacked, treeFS, checkUnpacked)
+}
+
+type checkTree func(ctx context.Context, path string, merged *layer.Tree, tars []*os.File) error
+
+func (v *verifier) form(ctx context.Context, part Part, name string, check checkTree) error {
+	path := filepath.Join(v.treeDir(v.img.ChainID), name)
+	there, err := exists(path)
+	if err == nil && there {
+		err = func() error {
+			merged, tars, err := v.merge(v.img.DiffIDs)
+			if err != nil {
+				return err
+			}
+			defer closeAll(tars)
+			return check(ctx, path, merged, tars)
+		}()
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	v.problem(part, v.img.ChainID, path, err)
+	return nil
+}
+
+// checkIndex makes an index anew, in a file without a name, and compares.
+func (v *verifier) checkIndex(_ context.Context, path string, merged *layer.Tree, tars []*os.File) error {
+	devices, err := tarDevices(tars)
+	if err != nil {
+		return err
+	}
+	anew, err := os.CreateTemp(v.imagesDir(), stagePrefix)
+	if err != nil {
+		return err
+	}
+	defer anew.Close()
+	if err := os.Remove(anew.Name()); err != nil {
+		return err
+	}
+	if err := merged.WriteErofs(anew, devices); err != nil {
+		return err
+	}
+	if _, err := anew.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	return sameContent(path, anew)
+}
+
+func checkUnpacked(ctx context.Context, path string, merged *layer.Tree, tars []*os.File) error {
+	err := merged.Check(ctx, path, tars)
+	if errors.Is(err, layer.ErrDiffers) {
+		err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return err
 }
 
 // sameContent says where a file differs from what it should be.

@@ -25,37 +25,95 @@ func flip(t *testing.T, path string) {
 
 func TestVerify(t *testing.T) {
 	for name, damage := range map[string]func(s *Store, img *Image) string{
-		"whole":        func(*Store, *Image) string { return "" },
-		"layer":        func(s *Store, img *Image) string { return filepath.Join(s.layerDir(img.DiffIDs[1]), "tar") },
-		"layer index":  func(s *Store, img *Image) string { return filepath.Join(s.layerDir(img.DiffIDs[0]), "index") },
-		"merged index": func(s *Store, img *Image) string { return filepath.Join(s.treeDir(img.ChainID), "index") },
-		"manifest":     func(s *Store, img *Image) string { return s.blobPath(img.ID) },
-		"config":       func(s *Store, img *Image) string { return s.blobPath(img.Manifest.Config.Digest) },
+		"whole":         func(*Store, *Image) string { return "" },
+		"layer":         func(s *Store, img *Image) string { return filepath.Join(s.layerDir(img.DiffIDs[1]), "tar") },
+		"layer index":   func(s *Store, img *Image) string { return filepath.Join(s.layerDir(img.DiffIDs[0]), "index") },
+		"merged index":  func(s *Store, img *Image) string { return filepath.Join(s.treeDir(img.ChainID), treeIndex) },
+		"unpacked tree": func(s *Store, img *Image) string { return filepath.Join(s.treeDir(img.ChainID), treeFS, "a") },
+		"manifest":      func(s *Store, img *Image) string { return s.blobPath(img.ID) },
+		"config":        func(s *Store, img *Image) string { return s.blobPath(img.Manifest.Config.Digest) },
 	} {
-		t.Run(name, func(t *testing.T) {
-			s := newStore(t, Erofs)
-			img := addImage(t, s, "docker.io/library/app:latest", tarOf(t, "a", strings.Repeat("a", 5000)), tarOf(t, "b", "b"))
-			path := damage(s, img)
-			var want []string
-			if path != "" {
-				flip(t, path)
-				want = []string{path}
-			}
-			problems, err := s.Verify(t.Context(), img)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got []string
-			for _, p := range problems {
-				got = append(got, p.Path)
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("%v\n%s", problems, diff)
-			}
-			if left, _ := filepath.Glob(filepath.Join(s.imagesDir(), ".new-*")); len(left) != 0 {
-				t.Errorf("left behind: %v", left)
-			}
-		})
+		for _, backend := range []Backend{Erofs, Dir} {
+			t.Run(name+", "+string(backend), func(t *testing.T) {
+				s := newStore(t, backend)
+				tars := [][]byte{tarOf(t, "a", strings.Repeat("a", 5000)), tarOf(t, "b", "b")}
+				img := addImage(t, s, "docker.io/library/app:latest", tars...)
+				path := damage(s, img)
+				if there, _ := exists(path); path != "" && !there {
+					return // of the other backend
+				}
+				var want []string
+				if path != "" {
+					flip(t, path)
+					want = []string{strings.TrimSuffix(path, "/a")}
+				}
+				problems, err := s.Verify(t.Context(), img)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got []string
+				for _, p := range problems {
+					got = append(got, p.Path)
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("%v\n%s", problems, diff)
+				}
+				if left, _ := filepath.Glob(filepath.Join(s.imagesDir(), ".new-*")); len(left) != 0 {
+					t.Errorf("left behind: %v", left)
+				}
+				if name == "manifest" || name == "config" {
+					return // package fetch repairs those
+				}
+				from := backup{img.DiffIDs[0]: tars[0], img.DiffIDs[1]: tars[1]}
+				if err := s.Repair(t.Context(), img, problems, from); err != nil {
+					t.Fatal(err)
+				}
+				if problems, err := s.Verify(t.Context(), img); err != nil || len(problems) > 0 {
+					t.Errorf("repaired, and then %v, %v", problems, err)
+				}
+			})
+		}
+	}
+}
+
+// TestRepairUnpacked: whoever stands on an unpacked tree keeps it when it is replaced, and GC takes it when nobody does.
+func TestRepairUnpacked(t *testing.T) {
+	s := newStore(t, Dir)
+	img := addImage(t, s, "docker.io/library/app:latest", tarOf(t, "a", "a", "b", "b"))
+	lower, err := s.Lower(t.Context(), img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	standing, err := os.OpenRoot(lower[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer standing.Close()
+	flip(t, filepath.Join(lower[0], "a"))
+	problems, err := s.Verify(t.Context(), img)
+	if err != nil || len(problems) != 1 || problems[0].Part != PartUnpacked || !strings.Contains(problems[0].What, `"/a"`) {
+		t.Fatalf("%v, %v", problems, err)
+	}
+	if err := s.Repair(t.Context(), img, problems, backup{}); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(filepath.Join(lower[0], "a")); string(data) != "a" || err != nil {
+		t.Errorf("repaired: %q, %v", data, err)
+	}
+	old := filepath.Join(s.treeDir(img.ChainID), trashPrefix+"*")
+	for _, c := range []struct {
+		inUse bool
+		left  int
+	}{{true, 1}, {false, 0}} {
+		_, err := s.GC(t.Context(), GCOptions{InUse: func() (map[string]bool, error) {
+			return map[string]bool{img.ChainID.String(): c.inUse}, nil
+		}})
+		if left, _ := filepath.Glob(old); err != nil || len(left) != c.left {
+			t.Errorf("gc, in use %v: %q, %v", c.inUse, left, err)
+		}
+		if data, err := standing.ReadFile("b"); c.inUse && (string(data) != "b" || err != nil) {
+			t.Errorf("standing on the old tree: %q, %v", data, err)
+		}
 	}
 }
 

@@ -327,6 +327,9 @@ func (s *store) unpack(t testing.TB) string {
 	if err := s.tree.Unpack(context.Background(), dir, s.tars); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.tree.Check(context.Background(), dir, s.tars); err != nil {
+		t.Errorf("unpacked, and then %v", err)
+	}
 	return dir
 }
 

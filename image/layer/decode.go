@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -241,4 +242,27 @@ func (d *decoder) sparse(x *entry) {
 		x.extra.sparse = append(x.extra.sparse, erofs.Segment{Offset: begin, Length: length})
 		end = begin + length
 	}
+}
+
+// TarSize reads of what Encode wrote no more than the size of the layer's tar: who wants to know whether a tar is whole
+// can ask that of thousands.
+func TarSize(r io.Reader) (int64, error) {
+	head := make([]byte, len(indexMagic)+2*binary.MaxVarintLen64)
+	n, err := io.ReadFull(r, head)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return 0, fmt.Errorf("read layer index: %w", err)
+	}
+	rest, ok := bytes.CutPrefix(head[:n], []byte(indexMagic))
+	if !ok {
+		return 0, fmt.Errorf("read layer index: %w: not one", errIndex)
+	}
+	d := &decoder{rest: rest}
+	if v := d.number(math.MaxInt32); d.err == nil && v != indexVersion {
+		d.fail("version %d, this program knows %d", v, indexVersion)
+	}
+	size := d.signed()
+	if d.err != nil {
+		return 0, fmt.Errorf("read layer index: %w", d.err)
+	}
+	return size, nil
 }
