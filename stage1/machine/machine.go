@@ -29,7 +29,9 @@ func Register(uuid string, leader int) error {
 	b.text(Name(uuid))
 	b.bytes(id(uuid))
 	b.text("gantry")
-	b.text("container")
+	// The class whose inside machined does not enter: of a "container", machinectl shell, login and copy-to would act in the leader's namespaces,
+	// which are the host's.
+	b.text("vm")
 	b.number(uint32(leader))
 	b.text("") // no root directory: each app has its own
 	return call("RegisterMachine", "sayssus", b)

@@ -24,8 +24,24 @@ func TestMachine(t *testing.T) {
 	m.start(t, "machine.service")
 	name := "gantry-" + m.uuid(t, "machine.service")
 	await(t, "the machine", func() bool { return m.machines(t) == name })
-	for _, want := range []string{"sleep 1000", "machine.service", fmt.Sprintf("Leader: %d (gantry-stage1)", m.mainPID(t, "machine.service")), "gantry; class container"} {
+	for _, want := range []string{"sleep 1000", "machine.service", fmt.Sprintf("Leader: %d (gantry-stage1)", m.mainPID(t, "machine.service")), "gantry; class vm"} {
 		await(t, "machinectl status to have "+want, func() bool { return strings.Contains(m.must(t, "machinectl", "status", "--no-pager", name), want) })
+	}
+	// Nobody enters the host by the pod's name.
+	for line, want := range map[string]string{
+		"machinectl shell " + name + " /bin/touch /run/entered":        "not supported",
+		"machinectl login " + name:                                     "not supported",
+		"machinectl copy-to " + name + " /etc/passwd /run/entered":     "only supported on container machines",
+		"machinectl bind --mkdir " + name + " /etc /run/entered":       "only supported on container machines",
+		"systemd-run --machine=" + name + " --pipe touch /run/entered": "Failed to connect",
+	} {
+		code, _, stderr := m.run(t, "sh", "-c", line+" </dev/null")
+		if code == 0 || !strings.Contains(stderr, want) {
+			t.Errorf("%s: exit code %d: %s", line, code, stderr)
+		}
+	}
+	if code, _, _ := m.run(t, "test", "-e", "/run/entered"); code == 0 {
+		t.Error("somebody entered the host")
 	}
 	// The machine of a supervisor that was killed goes with its pod, while the unit goes on.
 	m.sh(t, fmt.Sprintf("kill -KILL %d", m.mainPID(t, "machine.service")))
