@@ -84,13 +84,13 @@ install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BIN)/gantry
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/gantry $(BIN)/gantry-stage1 $(BIN)/gantry-launch $(BIN)/gantry-init
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/gantry/cni $(BIN)/cni/*
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system packaging/systemd/*.service packaging/systemd/*.timer
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system packaging/systemd/*.service packaging/systemd/*.timer packaging/systemd/*.socket
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/systemd/system-generators packaging/systemd/gantry-generator
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/tmpfiles.d packaging/tmpfiles.d/gantry.conf
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/sysusers.d packaging/sysusers.d/gantry.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man5 packaging/man/gantry-pod.5
 
-clean:
-	rm -rf $(BIN) tests/demo/image/demo.oci.tar
+clean: ; rm -rf $(BIN) tests/demo/image/demo.oci.tar
 
 # Machines with a kernel of their own and pure cgroup v2: User-mode Linux, half a minute.
 test-v2: test-deps all

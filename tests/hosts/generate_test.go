@@ -127,7 +127,10 @@ b=$(date +%s%N); echo $((b - a)); rm -r /run/out; done`
 // What the packages ship passes systemd's check and runs; so do the examples.
 func TestPackaged(t *testing.T) {
 	m := boot(t)
-	units := []string{"gantry-gc.service", "gantry-gc.timer", "gantry-image-gc.service", "gantry-image-gc.timer"}
+	units := []string{"gantry-gc.service", "gantry-gc.timer", "gantry-image-gc.service", "gantry-image-gc.timer", "gantry-list.socket", "gantry-metrics.socket"}
+	for _, u := range []string{"gantry-list@.service", "gantry-metrics@.service"} {
+		m.put(t, "packaging/systemd/"+u, "/run/systemd/system/"+u)
+	}
 	var paths []string
 	for _, u := range units {
 		paths = append(paths, "/run/systemd/system/"+u)
@@ -147,5 +150,5 @@ func TestPackaged(t *testing.T) {
 	}
 	m.must(t, "systemctl", "stop", "gantry-gc.timer", "gantry-image-gc.timer")
 	m.put(t, "examples/pods.d/web.pod", "/run/example/web.pod")
-	m.must(t, "sh", "-c", "mkdir /run/example-out && gantry systemd generator --pods=/run/example /run/example-out && systemd-analyze verify --man=no /run/example-out/web.service")
+	m.must(t, "sh", "-c", "mkdir -p /run/example-out && gantry systemd generator --pods=/run/example /run/example-out && systemd-analyze verify --man=no /run/example-out/web.service")
 }

@@ -56,7 +56,7 @@ func documented(t *testing.T) (exposures map[string]float64, lines string) {
 func TestHardening(t *testing.T) {
 	m := boot(t)
 	want, lines := documented(t)
-	if lines == "" || len(want) != 4 {
+	if lines == "" || len(want) != 6 {
 		t.Fatalf("docs/systemd.md has no section Hardening as this test reads it: %v, %q", want, lines)
 	}
 	line := []string{"gantry", "systemd", "unit", "--net=default", "--port=8099:80", busybox, "--name=web", "--", "httpd", "-f", "-p", "80", "-h", "/etc"}
@@ -74,12 +74,13 @@ func TestHardening(t *testing.T) {
 	if s := m.sh(t, "gantry enter "+uuid+" sh -c 'cat $CREDENTIALS_DIRECTORY/token; mkdir /x; chown 5 /x; id -u'"); s != "sesame0" {
 		t.Errorf("inside: %q", s)
 	}
-	for _, u := range []string{"gantry-gc.service", "gantry-image-gc.service"} {
+	for _, u := range []string{"gantry-gc.service", "gantry-image-gc.service", "gantry-list@.service", "gantry-metrics@.service"} {
 		m.put(t, "packaging/systemd/"+u, "/run/systemd/system/"+u)
 	}
 	m.must(t, "systemctl", "daemon-reload")
 	for name, unit := range map[string]string{
 		"a printed unit": "plain.service", "a printed unit with these lines": "hardened.service", "gantry-gc": "gantry-gc.service", "gantry-image-gc": "gantry-image-gc.service",
+		"gantry-list": "gantry-list@x.service", "gantry-metrics": "gantry-metrics@x.service",
 	} {
 		if got := m.exposure(t, unit); got != want[name] {
 			t.Errorf("%s: exposure %v, docs/systemd.md says %v", name, got, want[name])

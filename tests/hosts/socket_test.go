@@ -16,13 +16,19 @@ import (
 // tools is busybox and testdata/tool.c, as the host sees it.
 const tools = "oci-archive:/mnt/tools.tar:tools"
 
+// buildTool builds testdata/tool.c.
+func buildTool(t *testing.T, program string) {
+	t.Helper()
+	if out, err := exec.Command("gcc", "-static", "-Os", "-s", "-Wall", "-Wextra", "-o", program, "testdata/tool.c").CombinedOutput(); err != nil {
+		t.Fatalf("build testdata/tool.c: %v\n%s", err, out)
+	}
+}
+
 // withTools puts the image tools into the host's store.
 func (m machine) withTools(t *testing.T) {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "tool")
-	if out, err := exec.Command("gcc", "-static", "-Os", "-s", "-Wall", "-Wextra", "-o", program, "testdata/tool.c").CombinedOutput(); err != nil {
-		t.Fatalf("build testdata/tool.c: %v\n%s", err, out)
-	}
+	buildTool(t, program)
 	body, err := os.ReadFile(program)
 	if err != nil {
 		t.Fatal(err)

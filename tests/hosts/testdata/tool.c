@@ -3,6 +3,7 @@
  *
  *   tool serve NAME [DESCRIPTORS]   answers every connection on the sockets of its unit with "NAME <which socket>", until SIGTERM
  *   tool notify MESSAGE...          sends each message to $NOTIFY_SOCKET, and sleeps; "sleep N": waits N ms; "loop": sends the next 50 times a second
+ *   tool ask SOCKET                 prints what a unix socket says
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -84,8 +85,27 @@ static int notify(char **messages)
 	return 0;
 }
 
+static int ask(const char *path)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	char buf[4096];
+	ssize_t n;
+
+	strncpy(to.sun_path, path, sizeof(to.sun_path) - 1);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0) {
+		perror(path);
+		return 1;
+	}
+	while ((n = read(fd, buf, sizeof(buf))) > 0)
+		fwrite(buf, 1, n, stdout);
+	return n < 0;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 3 && !strcmp(argv[1], "ask"))
+		return ask(argv[2]);
 	if (argc > 2 && !strcmp(argv[1], "serve"))
 		return serve(argv[2]);
 	if (argc > 2 && !strcmp(argv[1], "notify"))
