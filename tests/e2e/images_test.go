@@ -50,7 +50,7 @@ func TestNginxAndRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	uuid := strings.TrimSpace(string(data))
-	h.must(t, "status", "--wait-ready=20s", uuid)
+	h.must(t, "status", "--wait-ready=60s", uuid)
 	ip := h.field(t, uuid, addressOf)
 
 	await(t, "nginx", func() bool { return get("http://"+ip+"/") == "nginx in a pod\n" })
@@ -73,7 +73,7 @@ func TestNginxAndRedis(t *testing.T) {
 
 // get is the body of an answer, or the error.
 func get(url string) string {
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 2 * time.Second}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
 	resp, err := client.Get(url)
 	if err != nil {
 		return err.Error()
@@ -87,12 +87,12 @@ func get(url string) string {
 }
 
 func redisPing(ip string) string {
-	c, err := net.DialTimeout("tcp", ip+":6379", time.Second)
+	c, err := net.DialTimeout("tcp", ip+":6379", 20*time.Second)
 	if err != nil {
 		return err.Error()
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(time.Second))
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 	fmt.Fprint(c, "PING\r\n")
 	line, err := bufio.NewReader(c).ReadString('\n')
 	if err != nil {

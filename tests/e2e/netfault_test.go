@@ -140,7 +140,7 @@ func (f faulty) runAndEnd(t *testing.T, image, until string, runs bool) {
 	if until == "ADD" {
 		_ = cmd.Process.Kill()
 	} else if runs {
-		f.must(t, "status", "--wait-ready=20s", uuid)
+		f.must(t, "status", "--wait-ready=60s", uuid)
 		_ = cmd.Process.Signal(unix.SIGTERM)
 		if until == "DEL" {
 			await(t, "the plugin's DEL", func() bool { return f.called("DEL") })

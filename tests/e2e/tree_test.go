@@ -61,10 +61,12 @@ func testTree(t *testing.T, dir string) {
 // appProcess finds the app by its name, in the box.
 func appProcess(t *testing.T, name string) int {
 	t.Helper()
-	out, err := exec.Command("pgrep", "-x", name).Output()
-	if err != nil {
-		t.Fatalf("pgrep %s: %v", name, err)
-	}
+	var out []byte
+	await(t, "a process "+name, func() (found bool) { // it has its name a moment after the exec that makes the app ready
+		var err error
+		out, err = exec.Command("pgrep", "-x", name).Output()
+		return err == nil
+	})
 	return atoi(t, strings.Fields(string(out))[0])
 }
 

@@ -50,9 +50,9 @@ func newCapture(t *testing.T, name string) *capture {
 	return c
 }
 
-// shows waits, at most five seconds, until a packet holds the text: a packet is answered before the capture has been read.
+// shows waits, at most a minute, until a packet holds the text: a packet is answered before the capture has been read.
 func (c *capture) shows(text string) bool {
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if c.holds(text) > 0 {
 			return true
 		}

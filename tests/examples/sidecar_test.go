@@ -27,7 +27,7 @@ func TestSidecar(t *testing.T) {
 	if m == nil {
 		t.Fatalf("no address:\n%s", h.sh("gantry status web"))
 	}
-	ask := "timeout 5 busybox wget -S -O - http://" + m[1] + "/"
+	ask := "timeout 20 busybox wget -S -O - http://" + m[1] + "/"
 	passed := func(out string, want bool, proxy string) {
 		t.Helper()
 		if strings.Contains(out, proxy) != want {
@@ -40,7 +40,7 @@ func TestSidecar(t *testing.T) {
 	passed(out, true, "x-outbound-proxy: client")
 
 	// Other programs of the pod on its loopback, and those of the proxy's user, are not redirected.
-	out = h.sh("gantry enter --app=app web timeout 5 wget -S -O - http://127.0.0.1/")
+	out = h.sh("gantry enter --app=app web timeout 20 wget -S -O - http://127.0.0.1/")
 	passed(out, true, "the app")
 	passed(out, false, "proxy:")
 	out = h.sh("gantry enter --app=app --user=2102 client " + ask)

@@ -48,7 +48,7 @@ func TestWireGuard(t *testing.T) {
 	if got := a.await("gantry enter web timeout 5 wget -q -O - http://10.99.0.2/secret"); got != strings.Repeat(secret, 200) {
 		t.Errorf("got %q", got)
 	}
-	if got := b.sh("gantry enter web timeout 5 wget -q -O - http://10.99.0.1/secret"); got != strings.Repeat(secret, 200) {
+	if got := b.sh("gantry enter web timeout 60 wget -q -O - http://10.99.0.1/secret"); got != strings.Repeat(secret, 200) {
 		t.Errorf("got %q, the other way", got)
 	}
 	// The same server through the other interface: the capture does see what is not encrypted.

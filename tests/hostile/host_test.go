@@ -92,7 +92,7 @@ func (h *host) run(t *testing.T, args ...string) result {
 		global = append(global, "--local-config="+empty)
 	}
 	cmd := exec.CommandContext(ctx, "busybox", append(global, args...)...)
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = time.Minute
 	cmd.Env = append(os.Environ(), "HOME=/nonexistent", "REGISTRY_AUTH_FILE="+filepath.Join(h.dir, "..", "auth.json"))
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

@@ -18,6 +18,9 @@ import (
 	"github.com/gantryrun/gantry/tests/ociimage"
 )
 
+// patience is for a machine that is slow and busy: what is to come, comes soon, and this is waited for only where it does not.
+const patience = time.Minute
+
 // need fails the script unless a command of ours is used as documented.
 func need(ts *testscript.TestScript, neg, ok bool, usage string) {
 	if neg || !ok {
@@ -78,7 +81,7 @@ func setenv(ts *testscript.TestScript, neg bool, args []string) {
 
 func waitState(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, len(args) == 2, "wait-state POD STATE")
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		code := run(ts, []string{"gantry", "status", args[0]})
 		status := ts.ReadFile("stdout")
@@ -95,7 +98,7 @@ func waitState(ts *testscript.TestScript, neg bool, args []string) {
 // waitFile waits until a file is there and not empty.
 func waitFile(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, len(args) == 1, "wait-file FILE")
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		if info, err := os.Stat(ts.MkAbs(args[0])); err == nil && info.Size() > 0 {
 			return
@@ -110,7 +113,7 @@ func waitFile(ts *testscript.TestScript, neg bool, args []string) {
 // waitLog waits until gantry logs shows a text.
 func waitLog(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, len(args) == 2, "wait-log POD TEXT")
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		if run(ts, []string{"gantry", "logs", args[0]}) == 0 && strings.Contains(ts.ReadFile("stdout")+ts.ReadFile("stderr"), args[1]) {
 			return
@@ -120,13 +123,6 @@ func waitLog(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-}
-
-func sleep(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, len(args) == 1, "sleep DURATION")
-	d, err := time.ParseDuration(args[0])
-	ts.Check(err)
-	time.Sleep(d)
 }
 
 // archive makes an OCI archive and an OCI layout of the busybox image.
@@ -142,7 +138,7 @@ func archive(ts *testscript.TestScript, neg bool, args []string) {
 // that "no such pod" is not the last word.
 func waitReady(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, len(args) == 1, "wait-ready POD")
-	for deadline := time.Now().Add(15 * time.Second); run(ts, []string{"gantry", "status", "--wait-ready=10s", args[0]}) != 0; {
+	for deadline := time.Now().Add(patience); run(ts, []string{"gantry", "status", "--wait-ready=60s", args[0]}) != 0; {
 		if time.Now().After(deadline) {
 			ts.Fatalf("pod %s is not ready:\n%s", args[0], ts.ReadFile("stderr"))
 		}

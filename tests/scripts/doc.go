@@ -12,7 +12,6 @@
 //	wait-ready POD           wait until all its apps have been started
 //	wait-file FILE           wait until a file is there
 //	wait-log POD TEXT        wait until gantry logs shows it
-//	sleep DURATION           where there is nothing to wait for
 //	leakcheck                require that nothing is left of any pod; also done at the end, after gc
 //	archive FILE DIR         make an OCI archive and an OCI layout of the busybox image
 //	disk DIR SIZE            mount a new ext4 of that many megabytes, which runs full

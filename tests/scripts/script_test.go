@@ -47,12 +47,12 @@ func runScripts(t *testing.T, store string, patterns ...string) {
 func runScript(t *testing.T, bin, store, file string) {
 	testscript.Run(t, testscript.Params{
 		Files:    []string{file},
-		Deadline: time.Now().Add(time.Minute), // what hangs is interrupted, and the script fails
+		Deadline: time.Now().Add(10 * time.Minute), // what hangs is interrupted, and the script fails
 		Setup:    func(env *testscript.Env) error { return setup(env, bin, store) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"registry": startRegistry, "exits": exits, "refused": refused, "setenv": setenv,
 			"wait-state": waitState, "leakcheck": leakCheck, "disk": disk,
-			"wait-file": waitFile, "wait-log": waitLog, "wait-ready": waitReady, "sleep": sleep, "archive": archive,
+			"wait-file": waitFile, "wait-log": waitLog, "wait-ready": waitReady, "archive": archive,
 		},
 	})
 }

@@ -96,7 +96,7 @@ func freePort() (string, error) {
 }
 
 func (r *Registry) wait(ctx context.Context) error {
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) && ctx.Err() == nil {
 		if c, err := net.DialTimeout("tcp", r.Addr, time.Second); err == nil {
 			return c.Close()
