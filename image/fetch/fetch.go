@@ -127,6 +127,7 @@ type job struct {
 
 	mu    sync.Mutex
 	fresh []digest.Digest // layers that this job brought in
+	room  room
 }
 
 // complete fetches the layers and commits the image. When that fails for a reason that another try will meet again,
@@ -139,7 +140,7 @@ func (j *job) complete(ctx context.Context) (*image.Image, error) {
 	if drop := j.Store.Discard(ctx, j.draft, j.fresh); drop != nil {
 		err = fmt.Errorf("%w (and %w)", err, drop)
 	}
-	return nil, err
+	return nil, j.full(err)
 }
 
 // passing says that err came from the way to the registry, and not from what was fetched or from here.

@@ -40,6 +40,7 @@ func (j *job) fetchLayers(parent context.Context) error {
 		}
 	}
 	slices.SortStableFunc(todo, func(a, b blobLayer) int { return cmp.Compare(b.desc.Size, a.desc.Size) })
+	j.room = newRoom(todo)
 	group, ctx := errgroup.WithContext(parent)
 	group.SetLimit(parallelLayers)
 	for _, l := range todo {
@@ -81,6 +82,7 @@ func (j *job) fetchLayer(ctx context.Context, l blobLayer) error {
 		return err
 	}
 	t := transfer{desc: l.desc, limits: j.opts.Limits, fill: discard}
+	grown := j.room[l.diffID]
 	commit := func() error { return nil }
 	there, err := j.Store.HasLayer(l.diffID)
 	if err != nil {
@@ -93,7 +95,9 @@ func (j *job) fetchLayer(ctx context.Context, l blobLayer) error {
 		}
 		if there = stage == nil; !there {
 			defer stage.Abort() //nolint:errcheck // what an abort leaves, GC sweeps; the error to report is the one that led here
-			t.fill, commit = func(tar io.Reader) error { return stage.Fill(tar, j.opts.Tar) }, stage.Commit
+			t.in = &grown.in
+			t.fill = func(tar io.Reader) error { return stage.Fill(&tallyReader{tar, &grown.out}, j.opts.Tar) }
+			commit = stage.Commit
 		}
 	}
 	kept, err := j.kept(l)
@@ -140,6 +144,7 @@ type transfer struct {
 	limits Limits
 	fill   func(tar io.Reader) error // takes what comes out, to its end
 	keep   bool                      // store the bytes as they come as well
+	in     *atomic.Int64             // counts what has come, if anybody wants to know
 }
 
 // download passes a layer, in one go, through: source, digest and size check, decompression, fill.
@@ -152,6 +157,9 @@ func (j *job) download(ctx context.Context, t transfer) error {
 	}
 	defer body.Close()
 	compressed := j.counted(body, t.desc)
+	if t.in != nil {
+		compressed = &tallyReader{compressed, t.in}
+	}
 	if !t.keep {
 		return t.unpack(compressed)
 	}
