@@ -29,7 +29,7 @@ func (req *Request) complete() error {
 	if req.Hostname == "" {
 		req.Hostname = defaultHostname(req.UUID)
 	}
-	if err := checkHostname(req.Hostname); err != nil {
+	if err := CheckHostname(req.Hostname); err != nil {
 		return err
 	}
 	if req.Name != "" {
@@ -64,8 +64,8 @@ func (req *Request) checkUsers() error {
 
 func defaultHostname(uuid string) string { return "gantry-" + uuid }
 
-// checkHostname accepts what sethostname(2) and resolv.conf's readers do. (No regular expression: compiling one costs each run.)
-func checkHostname(s string) error {
+// CheckHostname accepts what sethostname(2) and resolv.conf's readers do. (No regular expression: compiling one costs each run.)
+func CheckHostname(s string) error {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	if len(s) > 64 || strings.Trim(s, letters+".-") != "" || strings.Trim(s, ".-") != s {
 		return fmt.Errorf("hostname %q: use up to 64 letters, digits, dots and dashes", s)

@@ -166,19 +166,19 @@ func (r *Runtime) writeApp(draft *pods.Draft, req *Request, pod bundle.Pod, orde
 	user, group := bundle.User(img.Config, a.App)
 	id, err := bundle.Resolve(user, group, a.SupplementaryGIDs, accounts)
 	if err != nil {
-		return nil, err
+		return nil, requestError{err}
 	}
 	if a.Devices, err = findDevices(a.Devices); err != nil {
-		return nil, err
+		return nil, requestError{err}
 	}
 	r.warnImage(a, img)
 	in := bundle.Input{Pod: pod, App: a.App, Image: img.Config, Identity: id}
 	built, err := bundle.Build(in)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = checkStrings(built.Spec.Process)
 	}
-	if err := checkStrings(built.Spec.Process); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, requestError{err}
 	}
 	manifest, err := appManifest(a, order, img)
 	if err != nil {

@@ -3,6 +3,7 @@ package runtime
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -15,12 +16,18 @@ const maxString = 32*4096 - 1
 // checkStrings refuses what the kernel would, when the pod is already up, without saying which it was.
 func checkStrings(p *specs.Process) error {
 	for _, kv := range p.Env {
+		if !utf8.ValidString(kv) { // JSON would change it
+			return fmt.Errorf("environment variable %.100q is no UTF-8 text", kv)
+		}
 		if len(kv) > maxString {
 			name, _, _ := strings.Cut(kv[:min(len(kv), 100)], "=")
 			return fmt.Errorf("environment variable %q: %d bytes with its name: the kernel passes %d at most", name, len(kv), maxString)
 		}
 	}
 	for i, arg := range p.Args {
+		if !utf8.ValidString(arg) {
+			return fmt.Errorf("argument %d: %q is no UTF-8 text", i, arg)
+		}
 		if len(arg) > maxString {
 			return fmt.Errorf("argument %d: %d bytes: the kernel passes %d at most", i, len(arg), maxString)
 		}

@@ -77,6 +77,9 @@ func parseRequest(item string) (Request, error) {
 	if name == "" {
 		return Request{}, fmt.Errorf("%q: no network name", item)
 	}
+	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") != "" || strings.HasPrefix(name, "-") || len(name) > 255 {
+		return Request{}, fmt.Errorf("%q: want a network's name, of a-z A-Z 0-9 _ . -", name)
+	}
 	req := Request{Name: name}
 	for kv := range strings.SplitSeq(args, ";") {
 		if kv == "" {

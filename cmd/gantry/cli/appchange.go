@@ -19,6 +19,9 @@ func newAppSandboxCommand(e *env) *cobra.Command {
 	cmd.Long = "Run a pod that has its networks, volumes and namespaces, and no app. It stays until it is stopped, whatever the apps do that are added to it."
 	o.addFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if o.manifest != "" {
+			return usagef("--pod-manifest: a sandbox has no apps: gantry run --pod-manifest=FILE runs a pod")
+		}
 		req, err := o.request(nil, e.insecure)
 		if err != nil {
 			return err
@@ -144,7 +147,7 @@ func newAppChangeCommand(e *env, name, short string, change changeApp) *cobra.Co
 	listVar(cmd.Flags(), &apps, "app", "APP", "which app; may be repeated", appName)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(apps) == 0 {
-			return usagef("which app? say --app=NAME")
+			return usagef("--app=NAME is missing: which app?")
 		}
 		return onPod(e, args, uuidFile, func(r *runtime.Runtime, pod *pods.Pod) error {
 			for _, a := range apps {

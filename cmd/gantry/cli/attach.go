@@ -78,7 +78,7 @@ func runAttach(ctx context.Context, e *env, o *attachOptions, args []string) err
 // parse reads the mode and the keys. list: nothing is to be attached to.
 func (o *attachOptions) parse() (list bool, err error) {
 	if o.Join.Keys, err = attach.ParseKeys(o.keys); err != nil {
-		return false, usageError{err}
+		return false, usagef("--detach-keys: %w", err)
 	}
 	switch o.mode {
 	case "auto":

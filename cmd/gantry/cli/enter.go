@@ -18,7 +18,7 @@ func newEnterCommand(e *env) *cobra.Command {
 	fs := cmd.Flags()
 	fs.SetInterspersed(false) // flags after the pod are the command's
 	addUUIDFile(fs, &uuidFile)
-	fs.StringVar(&o.App, "app", "", "which app, where the pod has several")
+	oneVar(fs, &o.App, "app", "APP", "which app, where the pod has several", appName)
 	fs.BoolVarP(&interactive, "interactive", "i", false, "accepted: the command has the caller's stdin anyway")
 	fs.BoolVarP(&o.TTY, "tty", "t", false, "give the command a terminal of its own (default without a command, on a terminal)")
 	fs.StringVarP(&o.User, "user", "u", "", "USER[:GROUP] (default: the app's)")

@@ -228,7 +228,10 @@ func podArgs(args []string, uuidFile string) ([]string, error) {
 			return nil, usagef("--uuid-file names the pod: give no other")
 		}
 		uuid, err := runtime.ReadUUIDFile(uuidFile)
-		return []string{uuid}, err
+		if err != nil {
+			return nil, fmt.Errorf("--uuid-file: %w", err)
+		}
+		return []string{uuid}, nil
 	}
 	if len(args) == 0 {
 		return nil, usagef("no pod given: want a UUID, the beginning of one, a pod's name, or --uuid-file=FILE")

@@ -133,7 +133,12 @@ func withoutVerb(message, verb string) string {
 	return strings.Join(lines, "\n")
 }
 
-// oneLine joins the lines of a joined error, and quotes what a terminal would act on.
+// oneLine joins the lines of a joined error, quotes what a terminal would act on, and takes the middle out of what nobody reads.
 func oneLine(s string) string {
-	return quoteControl(strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "))
+	const most = 2000
+	s = quoteControl(strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "))
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most/2], "") + "..." + strings.ToValidUTF8(s[len(s)-most/2:], "")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"runtime/debug"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -40,7 +41,7 @@ func newFetchCommand(e *env) *cobra.Command {
 	fs.BoolVar(&o.full, "full", false, "accepted: whole IDs are printed anyway")
 	fs.BoolVarP(&o.quiet, "quiet", "q", false, "no progress on stderr")
 	formatVar(fs, &o.format)
-	fs.StringVar(&o.platform, "platform", "", "os/arch[/variant] (default: this machine's)")
+	oneVar(fs, &o.platform, "platform", "OS/ARCH[/VARIANT]", "default: this machine's", parsePlatform)
 	fs.BoolVar(&o.keepBlobs, "keep-blobs", false, "keep compressed layers as they came")
 	fs.BoolVar(&o.rollback, "allow-rollback", false, "let a tag lead back to an image that it led to before")
 	pullVar(fs, &o.pull, runtime.PullUpdate)
@@ -135,6 +136,18 @@ func (e *env) fetch(ctx context.Context, store *image.Store, ref image.Ref, o fe
 		}
 	}
 	return c.Fetch(ctx, ref, fetch.Options{Platform: o.platform, KeepBlobs: o.keepBlobs, AllowRollback: o.rollback, Signature: o.signature})
+}
+
+func parsePlatform(s string) (string, error) {
+	parts := strings.Split(s, "/")
+	ok := len(parts) == 2 || len(parts) == 3
+	for _, p := range parts {
+		ok = ok && p != "" && strings.Trim(p, "abcdefghijklmnopqrstuvwxyz0123456789") == ""
+	}
+	if !ok {
+		return "", fmt.Errorf("%q: want OS/ARCH[/VARIANT], such as linux/arm64", s)
+	}
+	return s, nil
 }
 
 // fetchClient is a client as the global flags and the configuration want it.

@@ -16,7 +16,7 @@ func newImageImportCommand(e *env) *cobra.Command {
 	fs := cmd.Flags()
 	fs.BoolVarP(&o.quiet, "quiet", "q", false, "no progress on stderr")
 	formatVar(fs, &o.format)
-	fs.StringVar(&o.platform, "platform", "", "os/arch[/variant] (default: this machine's)")
+	oneVar(fs, &o.platform, "platform", "OS/ARCH[/VARIANT]", "default: this machine's", parsePlatform)
 	fs.BoolVar(&o.keepBlobs, "keep-blobs", false, "keep compressed layers as they came")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		for i, a := range args {

@@ -37,7 +37,7 @@ type podOptions struct {
 }
 
 func (o *podOptions) addFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.req.Name, "pod-name", "", "name of the pod, unique among the pods that are not over")
+	oneVar(fs, &o.req.Name, "pod-name", "NAME", "name of the pod, unique among the pods that are not over", podName)
 	o.addNetFlags(fs)
 	o.addEnvFlags(fs)
 	fs.Var(&value{typ: "NAME,kind=host|empty|tmpfs,...", list: true, set: o.addVolume}, "volume", "volume of the pod: source= readOnly= recursive= mode= uid= gid= size=")
@@ -45,8 +45,8 @@ func (o *podOptions) addFlags(fs *pflag.FlagSet) {
 	fs.VarP(bindValue(&o.req.Volumes, &o.req.Mounts), "bind", "v", "host volume and mount in one, in every app")
 	mapVar(fs, &o.req.Labels, "label", "label of the pod")
 	mapVar(fs, &o.req.Annotations, "annotation", "annotation of the pod")
-	fs.StringVar(&o.ipc, "ipc", "auto", "auto or private: the pod's own; parent: the host's")
-	fs.StringVar(&o.pid, "pid", "pod", "pod: shared by the pod's apps; host: the host's")
+	oneVar(fs, &o.ipc, "ipc", "auto|private|parent", "auto or private: the pod's own; parent: the host's", oneOf("auto", "private", "parent", "host"))
+	oneVar(fs, &o.pid, "pid", "pod|host", "pod: shared by the pod's apps; host: the host's", oneOf("pod", "host"))
 	fs.StringVar(&o.uuidFile, "uuid-file-save", "", "file to write the pod's UUID to, before the pod is made")
 	pullVar(fs, &o.pull, runtime.PullNew)
 	fs.BoolVarP(&o.detach, "detach", "d", false, "leave the pod running and print its UUID")
@@ -82,12 +82,12 @@ func (o *podOptions) addNetFlags(fs *pflag.FlagSet) {
 	fs.Lookup("network").NoOptDefVal = ""
 	listVar(fs, &o.req.Ports, "port", "[HOSTIP:]HOSTPORT:PORT[/PROTO]", "publish a port of the pod; also NAME:[HOSTIP:]HOSTPORT", conf.ParsePort)
 	alias(fs, "publish", "p", "port")
-	fs.StringVar(&o.req.Hostname, "hostname", "", "host name in the pod (default gantry-UUID)")
+	oneVar(fs, &o.req.Hostname, "hostname", "NAME", "host name in the pod (default gantry-UUID)", hostName)
 	listsVar(fs, &o.req.DNS.Servers, "dns", "ADDRESS,...", "name server; host: the host's resolv.conf; none: none", o.parseDNS)
-	listVar(fs, &o.req.DNS.Search, "dns-search", "DOMAIN", "domain to search", word)
+	listVar(fs, &o.req.DNS.Search, "dns-search", "DOMAIN", "domain to search", domain)
 	listVar(fs, &o.req.DNS.Options, "dns-opt", "OPTION", "option of resolv.conf", word)
 	alias(fs, "dns-option", "", "dns-opt")
-	oneVar(fs, &o.req.DNS.Domain, "dns-domain", "DOMAIN", "domain of resolv.conf", word)
+	oneVar(fs, &o.req.DNS.Domain, "dns-domain", "DOMAIN", "domain of resolv.conf", domain)
 	listVar(fs, &o.req.Hosts, "hosts-entry", "IP=NAME[,...]", "line of /etc/hosts; host: the host's file", parseHosts)
 	listVar(fs, &o.req.Hosts, "add-host", "NAME:IP", "same, as podman writes it", parseAddHost)
 	fs.Lookup("add-host").Hidden = true
@@ -167,9 +167,31 @@ func (o *podOptions) addVolume(s string) error {
 	return err
 }
 
+func podName(s string) (string, error) { return s, pods.CheckName(s) }
+
+func hostName(s string) (string, error) { return s, runtime.CheckHostname(s) }
+
+func oneOf(words ...string) func(string) (string, error) {
+	return func(s string) (string, error) {
+		if !slices.Contains(words, s) {
+			return "", fmt.Errorf("%q: want %s", s, strings.Join(words, ", "))
+		}
+		return s, nil
+	}
+}
+
+// domain is what resolvers and /etc/hosts take for a name.
+func domain(s string) (string, error) {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	if s == "" || len(s) > 253 || strings.Trim(s, letters+".-_") != "" || strings.HasPrefix(s, "-") || strings.Contains(s, "..") {
+		return "", fmt.Errorf("%q: want a domain", s)
+	}
+	return s, nil
+}
+
 // word is text that may stand in resolv.conf without starting a line of its own.
 func word(s string) (string, error) {
-	if s == "" || strings.ContainsAny(s, " \t\r\n\x00") {
+	if s == "" || len(s) > 253 || strings.ContainsAny(s, " \t\r\n\x00") {
 		return "", fmt.Errorf("%q: want one word", s)
 	}
 	return s, nil
@@ -197,7 +219,7 @@ func parseAddHost(s string) (pods.HostsEntry, error) {
 
 func hostsEntry(ip string, names []string) (pods.HostsEntry, error) {
 	for _, n := range names {
-		if _, err := word(n); err != nil {
+		if _, err := domain(n); err != nil {
 			return pods.HostsEntry{}, err
 		}
 	}
@@ -238,24 +260,7 @@ func (o *podOptions) request(apps []*appOptions, in insecure) (*runtime.Request,
 	if o.inherit {
 		req.Env.Inherited = bundle.InheritedEnv(os.Environ())
 	}
-	switch o.ipc {
-	case "auto", "":
-	case "private":
-		req.PrivateIPC = true
-	case "parent", "host":
-		req.HostIPC = true
-	default:
-		return nil, usagef("--ipc=%s: want auto, private or parent", o.ipc)
-	}
-	switch o.pid {
-	case "pod", "":
-	case "host":
-		req.HostPID = true
-	case "app":
-		return nil, usagef("--pid=app: the apps of a pod see each other's processes: make two pods")
-	default:
-		return nil, usagef("--pid=%s: want pod or host", o.pid)
-	}
+	req.PrivateIPC, req.HostIPC, req.HostPID = o.ipc == "private", o.ipc == "parent" || o.ipc == "host", o.pid == "host"
 	req.Pull = o.pull
 	if (o.terminal || o.tty) && len(apps) > 1 {
 		return nil, usagef("--interactive and --tty are for a pod of one app: of several, say --stdin=tty after the image")

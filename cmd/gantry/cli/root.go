@@ -113,7 +113,7 @@ func verbOf(cmd *cobra.Command) string {
 func newRoot(e *env) *cobra.Command {
 	root := newGroup("gantry [global flags]", "Run pods of OCI images without a daemon")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if err := cmp.Or(notEmpty(root.PersistentFlags()), notEmpty(cmd.Flags())); err != nil {
+		if err := cmp.Or(checkValues(root.PersistentFlags()), checkValues(cmd.Flags())); err != nil {
 			return err
 		}
 		return e.check()

@@ -133,8 +133,8 @@ func started(e *env, uuid string, err error) error {
 }
 
 func preparePod(ctx context.Context, e *env, o *podOptions, req *runtime.Request) error {
-	if o.detach {
-		return usagef("--detach: prepare runs nothing")
+	if o.detach || o.unit.asked() {
+		return usagef("--detach, --slice and --property: prepare runs nothing")
 	}
 	req.Durable = true
 	r, p, err := prepare(ctx, e, o, req)
@@ -158,7 +158,7 @@ func prepare(ctx context.Context, e *env, o *podOptions, req *runtime.Request) (
 	if o.uuidFile != "" {
 		req.UUID = pods.NewUUID()
 		if err := runtime.WriteUUIDFile(o.uuidFile, req.UUID); err != nil {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("--uuid-file-save: %w", err)
 		}
 	}
 	if err := o.setStage1Path(r); err != nil {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 )
@@ -31,19 +32,22 @@ func (v *value) Set(s string) error {
 	return nil
 }
 
-// notEmpty refuses a flag whose value is nothing: no flag means something then, but for the one that can be switched off by it.
-func notEmpty(fs *pflag.FlagSet) (err error) {
+// checkValues looks at what no flag can mean: nothing, but for the one that can be switched off by it, and what is no text.
+func checkValues(fs *pflag.FlagSet) (err error) {
 	fs.VisitAll(func(f *pflag.Flag) {
-		if f.Changed && f.Value.String() == "" && err == nil {
-			err = checkValue(f, "--"+canonicalName(f), "")
+		if f.Changed && err == nil {
+			err = checkValue(f, "--"+canonicalName(f), f.Value.String())
 		}
 	})
 	return err
 }
 
 func checkValue(f *pflag.Flag, spelled, val string) error {
-	if val == "" && f.Name != "detach-keys" {
+	switch {
+	case strings.TrimSpace(val) == "" && f.Name != "detach-keys":
 		return usagef("%s: the value is empty: is a variable of the unit or script not set?", spelled)
+	case !utf8.ValidString(val): // JSON would change it
+		return usagef("%s: %.100q is no UTF-8 text", spelled, val)
 	}
 	return nil
 }
