@@ -6,6 +6,7 @@
  *   --seccomp-flags=F  of seccomp(2)
  *   --status-fd=M      where a failure is told, as a line "CODE reason"; end of file without one: the app runs
  *   --listen-fds=K     descriptors 3 to 3+K-1 are the app's; every other is closed when the app's program starts
+ *   --stderr-fd=E      becomes the program's descriptor 2, in place of one to which libcontainer's errors go
  *   --parent-death=S   the signal that the program gets when the process that started it dies (a client of enter); needs --status-fd
  *
  * It comes from a descriptor that nobody can open for writing, so that it does not matter that the app's other
@@ -223,7 +224,7 @@ __attribute__((noreturn)) static void search(const char *path, char **argv, char
 
 void run(char **argv, char **envp)
 {
-	long seccomp = -1, flags = 0, listen = 0, parent_death = 0, err;
+	long seccomp = -1, flags = 0, listen = 0, parent_death = 0, errors = -1, err;
 	const char *path = PATH_DEFAULT;
 	char *value;
 
@@ -238,6 +239,8 @@ void run(char **argv, char **envp)
 			listen = number(value);
 		else if ((value = after(*argv, "--parent-death=")))
 			parent_death = number(value);
+		else if ((value = after(*argv, "--stderr-fd=")))
+			errors = number(value);
 		else
 			fail(OWN, "unknown argument ", *argv);
 	}
@@ -255,6 +258,8 @@ void run(char **argv, char **envp)
 	struct text pid = {.len = 0};
 	envp = listen_pid(envp, room, &pid);
 
+	if (errors >= 0 && (err = SYS3(__NR_dup3, errors, 2, 0)) < 0)
+		fail_errno("open stderr", err);
 	if ((err = SYS3(__NR_close_range, STDIO + listen, ~0u, CLOSE_RANGE_CLOEXEC)) < 0)
 		fail_errno("mark descriptors", err);
 	if (seccomp >= 0)

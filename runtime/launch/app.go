@@ -78,18 +78,20 @@ func (s *start) launch() (int, error) {
 		process.Env = setEnv(process.Env, v)
 	}
 	passSockets(process, s.app.Sockets)
-	if err := last.wrap(process); err != nil {
-		return 0, err
-	}
 	console, err := s.streams(process, spec.Process.Terminal)
 	if err != nil {
 		return 0, err
 	}
 	defer console.close()
+	owner := spec.Process.User.UID
 	if s.app.Users != nil {
-		if err := giveStreams(process, s.app.Users.Base+spec.Process.User.UID); err != nil {
-			return 0, err
-		}
+		owner += s.app.Users.Base
+	}
+	if err := giveStreams(process, owner); err != nil {
+		return 0, err
+	}
+	if err := last.wrap(process); err != nil {
+		return 0, err
 	}
 	container, err := create(s.stateDir, s.app.Name, spec)
 	if err != nil {
@@ -110,7 +112,7 @@ func (s *start) launch() (int, error) {
 // execute returns nil when the app's own program runs.
 func (s *start) execute(container *libcontainer.Container, process *libcontainer.Process, last *lastStep) error {
 	if err := container.Run(process); err != nil {
-		return clearer(err, process, s.app)
+		return clearer(last.explain(err), process, s.app)
 	}
 	s.joined()
 	err := last.wait()

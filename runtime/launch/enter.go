@@ -92,18 +92,23 @@ func enter(o EnterOptions, started func()) (int, error) {
 	}
 	defer last.close()
 	last.followUs(o.TTY)
-	if err := last.wrap(process); err != nil {
-		return 0, err
-	}
 
 	umask := 0o022 // libcontainer's for an app; a second process would have that of our caller
 	if m := spec.Process.User.Umask; m != nil {
 		umask = int(*m)
 	}
 	unix.Umask(umask)
-	if o.TTY {
-		return runOnTerminal(container, process, last, started)
+	if !o.TTY {
+		return o.runOnStreams(container, process, last, started)
 	}
+	if err := last.wrap(process); err != nil {
+		return 0, err
+	}
+	return runOnTerminal(container, process, last, started)
+}
+
+// runOnStreams runs process on the caller's streams.
+func (o EnterOptions) runOnStreams(container *libcontainer.Container, process *libcontainer.Process, last *lastStep, started func()) (int, error) {
 	var streams callerStreams
 	if err := streams.give(process); err != nil {
 		return 0, err
@@ -112,10 +117,15 @@ func enter(o EnterOptions, started func()) (int, error) {
 	signal.Notify(signals, forwarded...)
 	defer signal.Stop(signals)
 	config := container.Config()
-	if uid, err := config.HostUID(process.UID); err == nil && uid != process.UID {
-		if err := giveStreams(process, uint32(uid)); err != nil {
-			return 0, err
-		}
+	uid, err := config.HostUID(process.UID)
+	if err == nil {
+		err = giveStreams(process, uint32(uid))
+	}
+	if err == nil {
+		err = last.wrap(process)
+	}
+	if err != nil {
+		return 0, err
 	}
 	err = startIn(container, process, last)
 	streams.started()
@@ -211,7 +221,7 @@ func startIn(container *libcontainer.Container, process *libcontainer.Process, l
 		if status, statusErr := container.Status(); statusErr == nil && status != libcontainer.Running {
 			return ErrNotRunning // any more: that says it better than the namespace that could not be joined
 		}
-		return clearer(err, process, nil)
+		return clearer(last.explain(err), process, nil)
 	}
 	err = last.wait()
 	if err != nil {

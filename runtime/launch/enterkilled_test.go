@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -65,4 +66,21 @@ func TestEnterKilled(t *testing.T) {
 			gone(t, cmd)
 		}
 	})
+}
+
+// Where the app has as many processes as it may have, who wants to enter is told that, in one line and not in the words of Go's runtime.
+func TestEnterFull(t *testing.T) {
+	p := newPod(t)
+	p.startEntered(func(s *specs.Spec) {
+		limit := int64(3)
+		s.Linux.Resources = &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &limit}}
+	}, p.profile(nil), "true")
+	for range 5 {
+		cmd := p.enter("--", "sh", "-c", "sleep 0.1; sleep 0.1")
+		out, _ := cmd.CombinedOutput()
+		const want = "gantry: enter: there is no room for another process: a limit is reached, --pids or --ulimit=nproc of the app, or one of who called gantry\n"
+		if code := cmd.ProcessState.ExitCode(); string(out) != want || code != 254 {
+			t.Errorf("exit code %d: %s", code, out)
+		}
+	}
 }

@@ -1,10 +1,12 @@
 package launch
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
@@ -19,6 +21,8 @@ type lastStep struct {
 	follow  unix.Signal // what the program gets when who started it dies; 0: nothing
 	status  *os.File    // read end
 	statusW *os.File
+	noise   *os.File // read end of what is the process's stderr until it becomes the app's program; nil: nobody reads that anyway
+	noiseW  *os.File
 }
 
 // standard is the number of descriptors that every process has.
@@ -42,7 +46,7 @@ func newLastStep(program *os.File, f *filter) (_ *lastStep, err error) {
 	return l, err
 }
 
-// wrap has process execute gantry-init by its descriptor. Both of /proc/self/fd/N resolve in the app's own mount
+// wrap has process execute gantry-init by its descriptor; its streams must be settled. Both of /proc/self/fd/N resolve in the app's own mount
 // namespace: to a file that has no path there.
 func (l *lastStep) wrap(process *libcontainer.Process) error {
 	theirs := len(process.ExtraFiles) // the app's sockets
@@ -56,11 +60,45 @@ func (l *lastStep) wrap(process *libcontainer.Process) error {
 		args = append(args, "--seccomp-fd="+strconv.Itoa(first+2), "--seccomp-flags="+strconv.FormatUint(uint64(l.flags), 10))
 		process.ExtraFiles = append(process.ExtraFiles, l.filter)
 	}
+	if stderr, ok := process.Stderr.(*os.File); ok && stderr != nil {
+		var err error
+		if l.noise, l.noiseW, err = quietPipe(); err != nil {
+			return err
+		}
+		args = append(args, "--stderr-fd="+strconv.Itoa(standard+len(process.ExtraFiles)))
+		process.ExtraFiles, process.Stderr = append(process.ExtraFiles, stderr), l.noiseW
+	}
 	if l.follow != 0 {
 		args = append(args, "--parent-death="+strconv.Itoa(int(l.follow)))
 	}
 	process.Args = append(append(args, "--"), process.Args...)
 	return checkArguments(process)
+}
+
+// quietPipe is for what libcontainer, and Go's runtime in it, say when they fail half-way: words for their developers, beside the error that we
+// return. Nobody has to read it: what does not fit is lost.
+func quietPipe() (r, w *os.File, err error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return nil, nil, os.NewSyscallError("pipe2", err)
+	}
+	return os.NewFile(uintptr(p[0]), "noise"), os.NewFile(uintptr(p[1]), "stderr"), nil
+}
+
+// explain says what err means, the end of a start, where libcontainer has no words for it and its second stage has.
+func (l *lastStep) explain(err error) error {
+	said := make([]byte, 64<<10)
+	n := 0
+	if l.noise != nil {
+		n, _ = unix.Read(int(l.noise.Fd()), said)
+	}
+	text := err.Error() + string(said[:max(n, 0)])
+	for _, full := range []string{"esource temporarily unavailable", "errno=11"} {
+		if strings.Contains(text, full) {
+			return errors.New("there is no room for another process: a limit is reached, --pids or --ulimit=nproc of the app, or one of who called gantry")
+		}
+	}
+	return err
 }
 
 // followUs has the program die with this process: by SIGHUP where it has a terminal, as the kernel sends it to all of that one's session.
@@ -81,7 +119,7 @@ func (l *lastStep) wait() error {
 }
 
 func (l *lastStep) close() {
-	for _, f := range []*os.File{l.filter, l.status, l.statusW} {
+	for _, f := range []*os.File{l.filter, l.status, l.statusW, l.noise, l.noiseW} {
 		if f != nil {
 			_ = f.Close()
 		}

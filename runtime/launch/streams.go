@@ -9,7 +9,7 @@ import (
 )
 
 // giveStreams makes the pipes and terminals among the streams of process belong to owner, a user of the host, so that it can open
-// /dev/stdout anew. For a process without a user namespace libcontainer does; in one, it may not.
+// /dev/stdout anew. libcontainer would, but not in a user namespace, and not for a stderr that it does not see.
 func giveStreams(process *libcontainer.Process, owner uint32) error {
 	for _, stream := range []any{process.Stdin, process.Stdout, process.Stderr} {
 		f, ok := stream.(*os.File)
