@@ -5,14 +5,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gantryrun/gantry/tests/box"
+	"github.com/gantryrun/gantry/network/netlab"
 )
 
 // What is looked up in a pod's namespace is in no cache that the host's sysctls are looked up in.
 func TestPodProcIsNotTheHosts(t *testing.T) {
-	if !box.Enter(t) {
-		return
-	}
+	netlab.Require(t)
 	proc, err := podProc()
 	if err != nil {
 		t.Fatal(err)
