@@ -15,15 +15,20 @@ type namespace struct {
 	nl *netlink.Handle
 }
 
-// inNamespace runs f on a thread that has entered the network namespace at path. f must not start goroutines.
+// inNamespace runs f, with a netlink socket, on a thread that has entered the network namespace at path. f must not start goroutines.
 func inNamespace(path string, f func(*namespace) error) error {
+	return inside(path, func() error { return withHandle(f) })
+}
+
+// inside is inNamespace without the socket.
+func inside(path string, f func() error) error {
 	ns, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("open network namespace: %w", err)
 	}
 	defer func() { _ = ns.Close() }()
 	enter := func() error { return unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET) }
-	return elsewhere(enter, func() error { return withHandle(f) })
+	return elsewhere(enter, f)
 }
 
 // newNamespace makes an empty network namespace, which lasts until its descriptor is closed.
@@ -72,16 +77,4 @@ func withHandle(f func(*namespace) error) error {
 	}
 	defer nl.Close()
 	return f(&namespace{nl})
-}
-
-// linkUp brings up a link by name.
-func (ns *namespace) linkUp(name string) error {
-	link, err := ns.nl.LinkByName(name)
-	if err != nil {
-		return fmt.Errorf("find link %s: %w", name, err)
-	}
-	if err := ns.nl.LinkSetUp(link); err != nil {
-		return fmt.Errorf("bring up %s: %w", name, err)
-	}
-	return nil
 }

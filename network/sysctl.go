@@ -32,8 +32,8 @@ var podSysctls = []setting{
 	{"ipv4/conf/default/accept_source_route", "0"},
 }
 
-// sysctls sets them in the namespace that the thread is in. What the kernel does not have (IPv6 switched off) is left out.
-func (ns *namespace) sysctls(all []setting) error {
+// setInPod sets them in the namespace that the thread has entered. What the kernel does not have (IPv6 switched off) is left out.
+func setInPod(all []setting) error {
 	proc, err := podProc()
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package stage1
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,6 +34,9 @@ type launcher struct {
 // startLauncher starts program, in cgroup unless that is nil.
 func startLauncher(program string, cgroup *os.File) (*launcher, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.SetNonblock(pair[0], true) // who reads it is woken up, and sits on no thread meanwhile
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -106,13 +110,14 @@ func (l *launcher) send(line []byte, files []*os.File) error {
 
 // receive reads lines until the launcher is done. A descriptor comes with the last byte of its app's line.
 func (l *launcher) receive(say func(answer)) error {
+	raw, err := l.socket.SyscallConn()
+	if err != nil {
+		return err
+	}
 	var line []byte
 	data, rights := make([]byte, 4096), make([]byte, unix.CmsgSpace(4))
 	for {
-		n, nRights, _, _, err := unix.Recvmsg(int(l.socket.Fd()), data, rights, unix.MSG_CMSG_CLOEXEC)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
+		n, nRights, err := recvmsg(raw, data, rights)
 		if n == 0 && err == nil || errors.Is(err, unix.ECONNRESET) {
 			return nil
 		}
@@ -140,6 +145,17 @@ func (l *launcher) receive(say func(answer)) error {
 			say(a)
 		}
 	}
+}
+
+// recvmsg waits without a thread.
+func recvmsg(raw syscall.RawConn, data, rights []byte) (n, nRights int, err error) {
+	waitErr := raw.Read(func(fd uintptr) bool {
+		for err = unix.EINTR; err == unix.EINTR; {
+			n, nRights, _, _, err = unix.Recvmsg(int(fd), data, rights, unix.MSG_CMSG_CLOEXEC)
+		}
+		return err != unix.EAGAIN
+	})
+	return n, nRights, cmp.Or(waitErr, err)
 }
 
 // received takes the descriptor out of a control message; nil without one.
