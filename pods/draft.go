@@ -80,14 +80,14 @@ func (d *Draft) WriteFile(name string, data []byte) error {
 	return d.root.WriteFile(name, data, 0o600) // not yet committed: nobody reads it before pod.json is there
 }
 
-// AddApp writes app.json; with it the app is part of the pod. Its config.json must be there already.
+// AddApp writes app.json; with it the app is part of the pod, which others may be reading (Store.Amend): it is there whole or not at all.
+// Its config.json must be there already.
 func (d *Draft) AddApp(a *App) error {
 	a.Version = Version
-	data, err := Marshal(a)
-	if err != nil {
+	if err := d.root.MkdirAll(AppPath(a.Name, ""), 0o700); err != nil {
 		return err
 	}
-	return d.WriteFile(AppPath(a.Name, AppFile), data)
+	return d.write(AppPath(a.Name, AppFile), a)
 }
 
 // Commit writes pod.json and gives the pod its name, and hands the life lock to the caller: the pod is
