@@ -147,7 +147,7 @@ func newAppChangeCommand(e *env, name, short string, change changeApp) *cobra.Co
 	listVar(cmd.Flags(), &apps, "app", "APP", "which app; may be repeated", appName)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(apps) == 0 {
-			return usagef("--app=NAME is missing: which app?")
+			return usagef("which app? say --app=NAME")
 		}
 		return onPod(e, args, uuidFile, func(r *runtime.Runtime, pod *pods.Pod) error {
 			for _, a := range apps {
