@@ -25,6 +25,7 @@ var steps = []step{
 	{"exited pods that lie about from here on, gc every 3 s on each host", "no gc fails, to the end", litter},
 	{"rolling update under a client", "no failed request", rollingUpdate},
 	{"a bad release, the registry down", "stops at one unit, which rolls back; no failed request", badRelease},
+	{"the same by Ansible, for one instance", "switched; a sick release taken back; the neighbour untouched", ansible},
 	{"log storm in one app under a client", "no failed request, log bounded", logStorm},
 	{"random SIGKILLs", "no orphan, same address at once", kills},
 	{"power cut of one host", "everything returns by itself", reboot},

@@ -2,8 +2,6 @@ package main
 
 import (
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -46,22 +44,4 @@ func TestSmallFleet(t *testing.T) {
 		t.Error(err)
 	}
 	t.Log(out.String())
-}
-
-// Ansible's tasks are what Ansible takes for tasks.
-func TestPlaybook(t *testing.T) {
-	root, err := build.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	program, err := exec.LookPath("ansible-playbook")
-	if err != nil {
-		t.Skip("skipped: no ansible-playbook on this machine: install ansible-core")
-	}
-	cmd := exec.Command(program, "--syntax-check", "-i", "hosts.yml", "site.yml")
-	cmd.Dir = filepath.Join(root, "examples/fleet/ansible")
-	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "ANSIBLE_LOCALHOST_WARNING=False")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
 }
