@@ -68,18 +68,19 @@ func TestEnterKilled(t *testing.T) {
 	})
 }
 
-// Where the app has as many processes as it may have, who wants to enter is told that, in one line and not in the words of Go's runtime.
+// Where the app has as many processes as it may have, who wants to enter either gets in, if all that it takes was there before it joined, or is told
+// so in one line and not in the words of Go's runtime.
 func TestEnterFull(t *testing.T) {
 	p := newPod(t)
 	p.startEntered(func(s *specs.Spec) {
 		limit := int64(3)
 		s.Linux.Resources = &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &limit}}
-	}, p.profile(nil), "true")
-	for range 5 {
-		cmd := p.enter("--", "sh", "-c", "sleep 0.1; sleep 0.1")
+	}, p.profile(nil), "sleep 1000 & true")
+	for range 10 {
+		cmd := p.enter("--", "true")
 		out, _ := cmd.CombinedOutput()
 		const want = "gantry: enter: there is no room for another process: a limit is reached, --pids or --ulimit=nproc of the app, or one of who called gantry\n"
-		if code := cmd.ProcessState.ExitCode(); string(out) != want || code != 254 {
+		if code := cmd.ProcessState.ExitCode(); (string(out) != want || code != 254) && (len(out) > 0 || code != 0) {
 			t.Errorf("exit code %d: %s", code, out)
 		}
 	}
