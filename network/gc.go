@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/types"
 )
+
+// gcTimeout bounds each plugin's GC: pods that are to be attached wait meanwhile, as they would not be valid attachments.
+const gcTimeout = 10 * time.Second
 
 // Collect runs CNI's GC of networks: their plugins drop what belongs to no attachment any more. The caller has to own them alone: what
 // another runtime has attached would be dropped too. Every attachment in the register is valid, of whatever data directory, and so are those
@@ -26,6 +30,8 @@ func (h *Host) Collect(ctx context.Context, conflists [][]byte, also []Attachmen
 	for _, a := range also {
 		known = append(known, Attached{Attachment: a})
 	}
+	own := *h
+	own.Timeout = min(h.timeout(), gcTimeout)
 	var errs []error
 	for _, conflist := range conflists {
 		list, err := libcni.NetworkConfFromBytes(conflist)
@@ -40,7 +46,7 @@ func (h *Host) Collect(ctx context.Context, conflists [][]byte, also []Attachmen
 			}
 		}
 		// libcni would DEL what is in its cache and not valid: there is nothing.
-		if err := h.cni(&pluginExec{host: h, list: list}).GCNetworkList(ctx, list, &libcni.GCArgs{ValidAttachments: valid}); err != nil {
+		if err := own.cni(&pluginExec{host: &own, list: list}).GCNetworkList(ctx, list, &libcni.GCArgs{ValidAttachments: valid}); err != nil {
 			errs = append(errs, fmt.Errorf("collect garbage of network %q: %w", list.Name, err))
 		}
 	}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	goruntime "runtime"
 	"strings"
+	"syscall"
 
 	"github.com/gantryrun/gantry/network/audit"
 )
@@ -77,8 +79,17 @@ func (r *Runtime) askStage1(ctx context.Context, verb string, req audit.Request)
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Environ(), bytes.NewReader(in), &stdout, &stderr
-	if err := cmd.Run(); err != nil {
+	if err := runBound(cmd); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
 	}
 	return stdout.Bytes(), nil
+}
+
+// runBound runs stage1 for a command of ours, to be killed with it: else it would go on behind the next one's back, perhaps for as long as
+// a plugin hangs, and with locks that pods wait for. What it leaves half done is done again by the next gc or check.
+func runBound(cmd *exec.Cmd) error {
+	goruntime.LockOSThread() // the kernel kills it when the thread ends that started it
+	defer goruntime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd.Run()
 }

@@ -142,7 +142,7 @@ func (r *Runtime) resetNetwork(ctx context.Context) error {
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env, cmd.Stderr = os.Environ(), &stderr
-	if err := cmd.Run(); err != nil {
+	if err := runBound(cmd); err != nil {
 		return fmt.Errorf("reset network: %w: %s", err, strings.TrimSpace(stderr.String()))
 	}
 	return nil
@@ -178,7 +178,7 @@ func (r *Runtime) undo(ctx context.Context, pod *pods.Pod) error {
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env, cmd.Stderr, cmd.ExtraFiles = os.Environ(), &stderr, []*os.File{dir}
-	if err := cmd.Run(); err != nil {
+	if err := runBound(cmd); err != nil {
 		return fmt.Errorf("undo pod %s: %w: %s", pod.UUID, err, strings.TrimSpace(stderr.String()))
 	}
 	return nil

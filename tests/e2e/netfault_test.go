@@ -154,3 +154,69 @@ func (f faulty) runAndEnd(t *testing.T, image, until string, runs bool) {
 		t.Errorf("the pod is %s", s)
 	}
 }
+
+// SIGKILL of a command that looks after networks, in the middle of a plugin's call: nothing goes on behind it, the pod notices nothing, and
+// the next command does the work.
+func TestNetworkCommandsAreKilled(t *testing.T) {
+	if !box.Enter(t, build.Env(build.Dir(t))) {
+		return
+	}
+	h := newHost(t)
+	image := busyboxArchive(t)
+	h.must(t, "fetch", image)
+	f := newFaulty(t, h)
+	etc := "--local-config=" + f.etc
+	for _, test := range []struct {
+		call string // of the plugin
+		dead bool   // the pod's supervisor was killed before
+		args []string
+	}{
+		{"STATUS", false, []string{"network", "check"}},
+		{"CHECK", false, []string{"network", "check"}},
+		{"CHECK", false, []string{"network", "check", "--repair"}},
+		{"GC", false, []string{"gc"}},
+		{"DEL", true, []string{"gc", "--grace-period=0s"}},
+		{"GC", true, []string{"gc", "--grace-period=0s"}},
+	} {
+		t.Run(fmt.Sprintf("%v in %s, dead pod: %v", test.args, test.call, test.dead), func(t *testing.T) {
+			uuidFile := filepath.Join(t.TempDir(), "uuid")
+			pod := f.command(t, etc, "run", "--net=n", "--port=8080:80/tcp", "--uuid-file-save="+uuidFile, image, "--", "sleep", "300")
+			if err := pod.Start(); err != nil {
+				t.Fatal(err)
+			}
+			over := make(chan error, 1)
+			go func() { over <- pod.Wait() }()
+			await(t, "the pod's UUID", func() bool { data, _ := os.ReadFile(uuidFile); return len(data) > 0 })
+			f.must(t, "status", "--wait-ready=60s", "--uuid-file="+uuidFile)
+			if test.dead {
+				_ = pod.Process.Kill()
+				<-over
+			} else if test.args[0] == "network" && len(test.args) == 3 {
+				if out, err := exec.Command("nft", "flush", "ruleset").CombinedOutput(); err != nil {
+					t.Fatalf("nft: %v\n%s", err, out)
+				}
+			}
+			_ = os.Remove(filepath.Join(f.dir, "log"))
+			f.set(t, test.call, "half-hang")
+			cmd := f.command(t, append([]string{etc}, test.args...)...)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			await(t, "the plugin's "+test.call, func() bool { return f.called(test.call) })
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			await(t, "the plugin's processes to be gone", func() bool { return len(plugins(t)) == 0 })
+			f.set(t, test.call, "")
+			h.must(t, append([]string{etc}, test.args...)...)
+			if !test.dead {
+				h.must(t, etc, "network", "check", "--repair")
+				h.must(t, etc, "network", "check")
+				_ = pod.Process.Signal(unix.SIGTERM)
+				<-over
+			}
+			h.must(t, etc, "gc", "--grace-period=0s")
+			h.check(t)
+			h.must(t, "fetch", image)
+		})
+	}
+}
