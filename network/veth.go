@@ -7,12 +7,14 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/network/conf"
+	"github.com/gantryrun/gantry/network/rules"
 )
 
 // veth is a routed pair of interfaces: the pod's end has the address of the pod, the host's end the address of the
@@ -23,6 +25,7 @@ type veth struct {
 	mtu               int
 	group             uint32 // of the host's end: the network
 	sharedGateway     bool   // the IPv6 gateway's address is on lo, once for all pods
+	gateways          string // the directory that remembers those
 	ends              []vethAddr
 	routes            []vethRoute
 }
@@ -40,7 +43,7 @@ type vethRoute struct {
 // newVeth plans the pair from what IPAM gave.
 func newVeth(c *call, pc *ptpConf, r *types100.Result) (*veth, error) {
 	v := &veth{hostName: pc.hostLinkName(c), podName: c.ifName, mtu: pc.MTU, group: networkGroup(pc.Name)}
-	v.sharedGateway = pc.IPAM.Type == conf.TypeLeases
+	v.sharedGateway, v.gateways = pc.IPAM.Type == conf.TypeLeases, c.gatewayDir()
 	sum := sha256.Sum256([]byte("mac " + v.hostName))
 	v.hostMAC, v.podMAC = localMAC(sum[:6]), localMAC(sum[6:12])
 	if mac := pc.RuntimeConfig.MAC; mac != "" {
@@ -168,14 +171,15 @@ func (v *veth) configureHost(nl *netlink.Handle, link netlink.Link) error {
 			if on, err = nl.LinkByName("lo"); err != nil {
 				return fmt.Errorf("find lo: %w", err)
 			}
+			if err := rememberGateway(v.gateways, e.gateway); err != nil {
+				return err
+			}
 		}
 		err := nl.AddrAdd(on, newAddr(hostPrefix(e.gateway), unix.IFA_F_NOPREFIXROUTE))
 		if err != nil && !errors.Is(err, unix.EEXIST) { // it is on lo already, or this is a repair
 			return fmt.Errorf("add address %s to %s: %w", e.gateway, on.Attrs().Name, err)
 		}
-		// Replace: the link of a pod that has just ended and had this address may still be on its way out.
-		route := newRoute(index, hostPrefix(e.addr.Addr()), netip.Addr{}, e.gateway)
-		if err := nl.RouteReplace(route); err != nil {
+		if err := v.routeToPod(nl, newRoute(index, hostPrefix(e.addr.Addr()), netip.Addr{}, e.gateway)); err != nil {
 			return fmt.Errorf("add route to %s: %w", e.addr.Addr(), err)
 		}
 		if e.gateway.Is6() {
@@ -185,6 +189,33 @@ func (v *veth) configureHost(nl *netlink.Handle, link netlink.Link) error {
 		}
 	}
 	return nil
+}
+
+// routeToPod replaces a route of the same network: the link of a pod that has just ended and had this address may still be on its way
+// out. A pod of another network keeps it: two networks hand out the same address, and would take each other's packets.
+func (v *veth) routeToPod(nl *netlink.Handle, route *netlink.Route) error {
+	err := nl.RouteAdd(route)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	family := netlink.FAMILY_V4
+	if route.Dst.IP.To4() == nil {
+		family = netlink.FAMILY_V6
+	}
+	have, err := nl.RouteListFiltered(family, &netlink.Route{Dst: route.Dst}, netlink.RT_FILTER_DST)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return err
+	}
+	for _, r := range have {
+		link, err := nl.LinkByIndex(r.LinkIndex)
+		if err != nil {
+			continue // on its way out
+		}
+		if a := link.Attrs(); strings.HasPrefix(a.Name, rules.LinkPrefix) && a.Group != v.group {
+			return fmt.Errorf("%s has the address, of a pod of another network: their subnets overlap", a.Name)
+		}
+	}
+	return nl.RouteReplace(route)
 }
 
 // configurePod gives the pod's end its addresses. Each has the length of its subnet, as people and programs expect, but
@@ -217,12 +248,20 @@ func (v *veth) configurePod(ns *namespace) error {
 		routes = append(routes, newRoute(index, r.dst, r.via, netip.Addr{}))
 	}
 	for _, r := range routes {
-		if err := ns.nl.RouteAdd(r); err != nil {
+		err := ns.nl.RouteAdd(r)
+		if errors.Is(err, unix.EEXIST) { // of a network that the pod has joined before: that one's is used
+			r.Priority = laterRoute + index
+			err = ns.nl.RouteAdd(r)
+		}
+		if err != nil {
 			return fmt.Errorf("add route to %s: %w", r.Dst, err)
 		}
 	}
 	return nil
 }
+
+// laterRoute is more than the metric that IPv6 gives to routes that have none.
+const laterRoute = 1024
 
 func addNeighbour(nl *netlink.Handle, index int, ip netip.Addr, mac net.HardwareAddr) error {
 	n := &netlink.Neigh{LinkIndex: index, IP: ip.AsSlice(), HardwareAddr: mac, State: netlink.NUD_PERMANENT}

@@ -9,11 +9,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/utils"
@@ -163,9 +165,9 @@ func readDir(dir string) ([]Entry, error) {
 
 // readFile reads one configuration file, which may be a list or a single plugin in spite of its suffix.
 func readFile(file string) Entry {
-	data, err := os.ReadFile(file)
+	data, err := readRegular(file)
 	if err != nil {
-		return Entry{File: file, Err: fmt.Errorf("read network: %w", err)}
+		return Entry{File: file, Err: fmt.Errorf("read network %s: %w", file, err)}
 	}
 	e, err := parse(data, filepath.Dir(file))
 	if err != nil {
@@ -173,6 +175,28 @@ func readFile(file string) Entry {
 	}
 	e.File = file
 	return e
+}
+
+// maxFile bounds a configuration; real ones have a few kilobytes.
+const maxFile = 1 << 20
+
+// readRegular reads a file that may be anything: who opens a FIFO waits for ever.
+func readRegular(file string) ([]byte, error) {
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	defer func() { _ = f.Close() }()
+	st, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !st.Mode().IsRegular():
+		return nil, errors.New("it is no file")
+	case st.Size() > maxFile:
+		return nil, fmt.Errorf("it is larger than %d bytes", maxFile)
+	}
+	return io.ReadAll(io.LimitReader(f, maxFile))
 }
 
 // parse makes an entry of the bytes of a file. dir is where CNI 1.1 keeps plugins that are not inlined.

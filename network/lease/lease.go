@@ -183,7 +183,7 @@ func (p Pool) lock() (unlock func(), err error) {
 // held asks the index, and believes it only where the lease says the same.
 func (p Pool) held(o Owner) ([]netip.Addr, error) {
 	target, err := os.Readlink(p.indexFile(o))
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EINVAL) { // somebody's file, which is no link
 		return nil, nil
 	}
 	if err != nil {
@@ -196,7 +196,8 @@ func (p Pool) held(o Owner) ([]netip.Addr, error) {
 			continue
 		}
 		content, err := os.ReadFile(p.file(addr))
-		if err == nil && strings.TrimSpace(string(content)) == o.content() {
+		// An empty one is of who was killed between making it and writing it: nobody is at that point now, as we have the lock.
+		if err == nil && (len(content) == 0 || strings.TrimSpace(string(content)) == o.content()) {
 			held = append(held, addr)
 		}
 	}

@@ -188,6 +188,16 @@ func TestIndexIsAHint(t *testing.T) {
 		"index names another's lease": func(t *testing.T, p Pool) {
 			must(t, os.WriteFile(p.file(netip.MustParseAddr("10.0.0.2")), []byte("b\r\neth0"), 0o600))
 		},
+		"killed before it wrote the lease": func(t *testing.T, p Pool) {
+			must(t, os.Truncate(p.file(netip.MustParseAddr("10.0.0.2")), 0))
+			must(t, os.Remove(p.file(netip.MustParseAddr("fd00::2"))))
+		},
+		"index is a file": func(t *testing.T, p Pool) {
+			must(t, os.Remove(p.file(netip.MustParseAddr("10.0.0.2"))))
+			must(t, os.Remove(p.file(netip.MustParseAddr("fd00::2"))))
+			must(t, os.Remove(p.indexFile(o)))
+			must(t, os.WriteFile(p.indexFile(o), nil, 0o600))
+		},
 		"index is nonsense": func(t *testing.T, p Pool) {
 			must(t, os.Remove(p.file(netip.MustParseAddr("10.0.0.2"))))
 			must(t, os.Remove(p.file(netip.MustParseAddr("fd00::2"))))

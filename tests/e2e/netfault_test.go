@@ -190,7 +190,7 @@ func TestNetworkCommandsAreKilled(t *testing.T) {
 			f.must(t, "status", "--wait-ready=60s", "--uuid-file="+uuidFile)
 			if test.dead {
 				_ = pod.Process.Kill()
-				<-over
+				_ = <-over // it was ended
 			} else if test.args[0] == "network" && len(test.args) == 3 {
 				if out, err := exec.Command("nft", "flush", "ruleset").CombinedOutput(); err != nil {
 					t.Fatalf("nft: %v\n%s", err, out)
@@ -212,7 +212,7 @@ func TestNetworkCommandsAreKilled(t *testing.T) {
 				h.must(t, etc, "network", "check", "--repair")
 				h.must(t, etc, "network", "check")
 				_ = pod.Process.Signal(unix.SIGTERM)
-				<-over
+				_ = <-over // it was ended
 			}
 			h.must(t, etc, "gc", "--grace-period=0s")
 			h.check(t)
