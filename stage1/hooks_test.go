@@ -19,7 +19,11 @@ func (b *bed) writeHooks(d *pods.Draft, a *pods.App) error {
 		if hook == nil {
 			continue
 		}
-		data, err := json.Marshal(config(&pods.App{Exec: hook.Exec}))
+		spec := config(&pods.App{Exec: hook.Exec})
+		if b.edit != nil {
+			b.edit(spec)
+		}
+		data, err := json.Marshal(spec)
 		if err == nil {
 			err = d.WriteFile(pods.AppPath(a.Name, file), data)
 		}
@@ -224,14 +228,15 @@ func TestHookOrder(t *testing.T) {
 		return
 	}
 	b := newBed(t)
-	const script = "trap 'echo stopped; exit 0' TERM; touch /up; while :; do /bin/busybox sleep 0.05; done"
-	announcer := sh("announcer", script, "server")
-	announcer.PostStop = hook("/bin/busybox sleep 0.3; echo after")
-	server := sh("server", script)
-	server.PreStart = hook("/bin/busybox sleep 0.3; echo before")
+	share := b.share()
+	const script = "trap 'echo NAME stopped >>/share/order; exit 0' TERM; touch /up; while :; do /bin/busybox sleep 0.05; done"
+	announcer := sh("announcer", strings.Replace(script, "NAME", "announcer", 1), "server")
+	announcer.PreStart = hook("echo announcer before >>/share/order")
+	announcer.PostStop = hook("/bin/busybox sleep 0.3; echo announcer after >>/share/order")
+	server := sh("server", strings.Replace(script, "NAME", "server", 1))
+	server.PreStart = hook("/bin/busybox sleep 0.3; echo server before >>/share/order")
 	d := b.prepare(announcer, server)
-	var out strings.Builder
-	cmd := b.start(d, &out, os.Stderr)
+	cmd := b.start(d, os.Stdout, os.Stderr)
 	b.await(d, "announcer", "up")
 	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -239,8 +244,6 @@ func TestHookOrder(t *testing.T) {
 	if code := wait(cmd); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	if want := "server: before\nannouncer: stopped\nannouncer: after\nserver: stopped\n"; out.String() != want {
-		t.Errorf("output %q", out.String())
-	}
+	order(t, share, "server before\nannouncer before\nannouncer stopped\nannouncer after\nserver stopped\n")
 	b.end(d, 0)
 }

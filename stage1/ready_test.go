@@ -4,10 +4,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
@@ -42,9 +40,9 @@ func (b *bed) addNotifier() {
 // What comes after an app waits until that is ready, and so does the pod.
 func TestReady(t *testing.T) {
 	for _, c := range []struct{ name, ready, script string }{
-		{"notify", "notify", "/bin/notify STATUS=x; echo ready; /bin/notify 'MAINPID=1\nREADY=1'"},
-		{"tcp", "tcp:80", "echo ready; (while :; do /bin/busybox nc -l -p 80; done) &"},
-		{"http, not with an error", "http:80/x", "printf 'HTTP/1.0 503 no\\r\\n\\r\\n' | /bin/busybox nc -l -p 80 >/dev/null; echo ready; (while :; do printf 'HTTP/1.0 204 yes\\r\\n\\r\\n' | /bin/busybox nc -l -p 80 >/dev/null; done) &"},
+		{"notify", "notify", "/bin/notify STATUS=x; echo ready >>/share/order; /bin/notify 'MAINPID=1\nREADY=1'"},
+		{"tcp", "tcp:80", "echo ready >>/share/order; (while :; do /bin/busybox nc -l -p 80; done) &"},
+		{"http, not with an error", "http:80/x", "printf 'HTTP/1.0 503 no\\r\\n\\r\\n' | /bin/busybox nc -l -p 80 >/dev/null; echo ready >>/share/order; (while :; do printf 'HTTP/1.0 204 yes\\r\\n\\r\\n' | /bin/busybox nc -l -p 80 >/dev/null; done) &"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if !box.Enter(t) {
@@ -52,29 +50,23 @@ func TestReady(t *testing.T) {
 			}
 			b := newBed(t)
 			b.addNotifier()
-			gate := t.TempDir()
-			b.edit = func(s *specs.Spec) {
-				s.Mounts = append(s.Mounts, specs.Mount{Destination: "/gate", Type: "bind", Source: gate, Options: []string{"rbind"}})
-			}
-			server := sh("server", "touch /up; until [ -e /gate/open ]; do sleep 0.05; done; "+c.script+" sleep 60 & trap 'exit 0' TERM; wait")
+			share := b.share()
+			server := sh("server", "touch /up; until [ -e /share/open ]; do sleep 0.05; done; "+c.script+" sleep 60 & trap 'exit 0' TERM; wait")
 			server.Ready = c.ready
-			d := b.prepare(server, sh("client", "echo started; touch /up; exec sleep 60", "server"))
-			var out strings.Builder
-			cmd := b.start(d, &out, os.Stderr)
+			d := b.prepare(server, sh("client", "echo started >>/share/order; touch /up; exec sleep 60", "server"))
+			cmd := b.start(d, os.Stdout, os.Stderr)
 			b.await(d, "server", "up")
 			if d.Ready() {
 				t.Error("the pod is ready at once")
 			}
-			write(t, filepath.Join(gate, "open"), "")
+			write(t, filepath.Join(share, "open"), "")
 			b.await(d, "client", "up")
 			until(t, "the pod to get ready", d.Ready)
 			if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
 			wait(cmd)
-			if want := "server: ready\nclient: started\n"; out.String() != want {
-				t.Errorf("output %q, want %q", out.String(), want)
-			}
+			order(t, share, "ready\nstarted\n")
 			b.end(d, 143)
 		})
 	}
