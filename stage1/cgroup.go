@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,6 +27,7 @@ type podCgroup struct {
 	// supervisor is where the supervisor has to move first ("" to stay): on v2 a cgroup that gives controllers to
 	// children may hold no process itself.
 	supervisor string
+	memory     string  // of dirs, that with the memory controller
 	hybrid     *hybrid // nil: this host is not
 }
 
@@ -62,6 +64,9 @@ func findCgroup(uuid string, hidden *os.File) (*podCgroup, error) {
 			cg.dirs = append(cg.dirs, cg.hybrid.dir)
 		case ok:
 			cg.dirs = append(cg.dirs, filepath.Join(m, f[2], name))
+			if slices.Contains(strings.Split(f[1], ","), "memory") {
+				cg.memory = cg.dirs[len(cg.dirs)-1]
+			}
 		}
 	}
 	return cg, nil
@@ -84,9 +89,11 @@ func unifiedCgroup(own, name string) *podCgroup {
 			dirs:       []string{filepath.Join(dir, name), filepath.Join(dir, "supervisor")},
 			path:       strings.TrimPrefix(filepath.Join(dir, name), cgroupRoot),
 			supervisor: filepath.Join(dir, "supervisor"),
+			memory:     filepath.Join(dir, name),
 		}
 	}
-	return &podCgroup{dirs: []string{filepath.Join(cgroupRoot, "gantry", name)}, path: filepath.Join("/gantry", name)}
+	dir = filepath.Join(cgroupRoot, "gantry", name)
+	return &podCgroup{dirs: []string{dir}, path: filepath.Join("/gantry", name), memory: dir}
 }
 
 // delegated reports whether systemd gave this cgroup away (Delegate=yes), by the mark that it leaves.
@@ -184,18 +191,18 @@ func (cg *podCgroup) clear() error {
 // oomKills counts the out-of-memory kills of an app; 0 where the kernel does not tell. It reads memory.events on v2 and
 // memory.oom_control (kernel 4.13) on v1.
 func (cg *podCgroup) oomKills(app string) int {
-	for _, dir := range cg.dirs {
-		for _, file := range []string{"memory.events", "memory.oom_control"} {
-			data, err := os.ReadFile(filepath.Join(dir, app, file))
-			if err != nil {
-				continue
-			}
-			for line := range strings.Lines(string(data)) {
-				var n int
-				if _, err := fmt.Sscanf(line, "oom_kill %d", &n); err == nil {
-					return n
-				}
-			}
+	file := "memory.oom_control"
+	if isUnified() {
+		file = "memory.events"
+	}
+	data, err := os.ReadFile(filepath.Join(cg.memory, app, file))
+	if cg.memory == "" || err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(data)) {
+		if count, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			n, _ := strconv.Atoi(strings.TrimSpace(count))
+			return n
 		}
 	}
 	return 0

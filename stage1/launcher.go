@@ -2,10 +2,11 @@ package stage1
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"runtime"
 	"syscall"
@@ -28,15 +29,21 @@ import (
 // Its end of the socket is how it learns that the supervisor died.
 type launcher struct {
 	pid    int
-	socket *os.File
+	socket *net.UnixConn // waiting at it takes no thread
+}
+
+// newLauncher takes over the socket of a gantry-launch.
+func newLauncher(pid int, socket *os.File) (*launcher, error) {
+	conn, err := net.FileConn(socket)
+	if err != nil {
+		return nil, fmt.Errorf("socket of gantry-launch: %w", err)
+	}
+	return &launcher{pid, conn.(*net.UnixConn)}, socket.Close()
 }
 
 // startLauncher starts program, in cgroup unless that is nil.
 func startLauncher(program string, cgroup *os.File) (*launcher, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err == nil {
-		err = unix.SetNonblock(pair[0], true) // who reads it is woken up, and sits on no thread meanwhile
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +62,7 @@ func startLauncher(program string, cgroup *os.File) (*launcher, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start gantry-launch: %w", err), ours.Close())
 	}
-	return &launcher{pid: pid, socket: ours}, nil
+	return newLauncher(pid, ours)
 }
 
 // answer is what the launcher says of one app, with the master of its terminal if it has one.
@@ -93,13 +100,13 @@ func (l *launcher) send(line []byte, files []*os.File) error {
 		fds = append(fds, int(f.Fd()))
 	}
 	for ; len(fds) > maxRights; fds = fds[maxRights:] {
-		if err := unix.Sendmsg(int(l.socket.Fd()), []byte{' '}, unix.UnixRights(fds[:maxRights]...), nil, 0); err != nil {
+		if _, _, err := l.socket.WriteMsgUnix([]byte{' '}, unix.UnixRights(fds[:maxRights]...), nil); err != nil {
 			return err
 		}
 	}
 	if len(fds) > 0 {
-		n, err := unix.SendmsgN(int(l.socket.Fd()), line, unix.UnixRights(fds...), nil, 0)
-		if err != nil {
+		n, _, err := l.socket.WriteMsgUnix(line, unix.UnixRights(fds...), nil)
+		if err != nil || n == len(line) {
 			return err
 		}
 		line = line[n:]
@@ -110,15 +117,11 @@ func (l *launcher) send(line []byte, files []*os.File) error {
 
 // receive reads lines until the launcher is done. A descriptor comes with the last byte of its app's line.
 func (l *launcher) receive(say func(answer)) error {
-	raw, err := l.socket.SyscallConn()
-	if err != nil {
-		return err
-	}
 	var line []byte
 	data, rights := make([]byte, 4096), make([]byte, unix.CmsgSpace(4))
 	for {
-		n, nRights, err := recvmsg(raw, data, rights)
-		if n == 0 && err == nil || errors.Is(err, unix.ECONNRESET) {
+		n, nRights, _, _, err := l.socket.ReadMsgUnix(data, rights)
+		if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
 			return nil
 		}
 		if err != nil {
@@ -145,17 +148,6 @@ func (l *launcher) receive(say func(answer)) error {
 			say(a)
 		}
 	}
-}
-
-// recvmsg waits without a thread.
-func recvmsg(raw syscall.RawConn, data, rights []byte) (n, nRights int, err error) {
-	waitErr := raw.Read(func(fd uintptr) bool {
-		for err = unix.EINTR; err == unix.EINTR; {
-			n, nRights, _, _, err = unix.Recvmsg(int(fd), data, rights, unix.MSG_CMSG_CLOEXEC)
-		}
-		return err != unix.EAGAIN
-	})
-	return n, nRights, cmp.Or(waitErr, err)
 }
 
 // received takes the descriptor out of a control message; nil without one.

@@ -21,10 +21,14 @@ func TestSend(t *testing.T) {
 			files[i] = os.Stdin
 		}
 		line := append(bytes.Repeat([]byte("x"), 1<<20), '\n')
+		l, err := newLauncher(0, ours)
+		if err != nil {
+			t.Fatal(err)
+		}
 		sent := make(chan error, 1)
 		go func() {
-			err := (&launcher{socket: ours}).send(line, files)
-			_ = ours.Close()
+			err := l.send(line, files)
+			_ = l.socket.Close()
 			sent <- err
 		}()
 		var got []byte

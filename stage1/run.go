@@ -107,7 +107,10 @@ type app struct {
 func Run(ctx context.Context, opts Options) (int, error) {
 	s := &supervisor{opts: opts, announce: announcer{pipe: opts.Ready}}
 	if opts.Launcher != nil {
-		s.launcher = &launcher{pid: opts.LauncherPID, socket: opts.Launcher}
+		var err error
+		if s.launcher, err = newLauncher(opts.LauncherPID, opts.Launcher); err != nil {
+			return ExitInternal, err
+		}
 	}
 	code, err := s.run(ctx)
 	if err != nil {
@@ -287,17 +290,22 @@ func (s *supervisor) begin() error {
 	if err := s.openControl(); err != nil {
 		return err
 	}
-	s.undo.push("cgroups", func(context.Context) error { return removePodCgroups(s.cgroup) })
+	s.undo.push("cgroups", func(context.Context) error { return s.removePodCgroups() })
 	return s.cgroup.enter(s.opts.LauncherPID)
 }
 
 // removePodCgroups leaves the supervisor's own cgroup to systemd, who removes it with the unit: we are still in it.
-func removePodCgroups(cg *podCgroup) error {
+func (s *supervisor) removePodCgroups() error {
+	cg := s.cgroup
 	for _, dir := range cg.dirs {
-		if dir != cg.supervisor {
-			if err := removeCgroup(dir); err != nil {
-				return err
-			}
+		if dir == cg.supervisor {
+			continue
+		}
+		for a := range s.apps {
+			_ = unix.Rmdir(filepath.Join(dir, a.Name)) // most often all there is: then nothing has to be listed
+		}
+		if err := removeCgroup(dir); err != nil {
+			return err
 		}
 	}
 	if cg.hybrid != nil && cg.hybrid.cgroup != nil {

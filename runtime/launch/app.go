@@ -25,7 +25,6 @@ type start struct {
 	stateDir string
 	program  *os.File // gantry-init, sealed
 	filters  *filters
-	joined   func() // to be called when the app has its cgroup
 
 	done    chan struct{}
 	result  pods.Launched
@@ -37,7 +36,6 @@ type start struct {
 // run starts the app, unless err says that no app can be started.
 func (s *start) run(err error) {
 	defer close(s.done)
-	defer s.joined()
 	s.result.App = s.app.Name
 	pid := 0
 	if err == nil {
@@ -114,7 +112,6 @@ func (s *start) execute(container *libcontainer.Container, process *libcontainer
 	if err := container.Run(process); err != nil {
 		return clearer(last.explain(err), process, s.app)
 	}
-	s.joined()
 	err := last.wait()
 	if err != nil {
 		_, _ = process.Wait() // the exit status of gantry-init says less than err

@@ -48,7 +48,7 @@ var forwarded = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM
 func Enter(o EnterOptions) (int, error) {
 	ctx, started := context.WithCancel(context.Background())
 	defer started()
-	go wakeCgroups(ctx)
+	go wakeCgroups(func() bool { return ctx.Err() != nil })
 	code, err := enter(o, started)
 	var failed *execError
 	if errors.As(err, &failed) {

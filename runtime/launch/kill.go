@@ -29,6 +29,26 @@ func (s *start) rememberCgroup(container *libcontainer.Container) error {
 	return errors.New("the app would be in no cgroup")
 }
 
+// haveJoined reports whether each app is in its cgroup, or will never be. (libcontainer joins the hierarchies of v1 one after the other,
+// within a millisecond.)
+func haveJoined(starts []*start) bool {
+	for _, s := range starts {
+		select {
+		case <-s.done:
+			continue
+		default:
+		}
+		dir := s.cgroup.Load()
+		if dir == nil {
+			return false
+		}
+		if procs, err := os.ReadFile(filepath.Join(*dir, "cgroup.procs")); err != nil || len(procs) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // killAll kills whatever of starts is in its cgroup. A process that is not there yet waits for us, in libcontainer's first
 // stage, and dies when we are gone; one that is there may be deaf to that: it has joined the pod, or run in the host's PID
 // namespace where no reaper takes it along.

@@ -1,14 +1,14 @@
 package launch
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"sync"
+	"sync/atomic"
 
+	"github.com/opencontainers/cgroups"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
@@ -22,13 +22,19 @@ var ErrSupervisorGone = errors.New("the supervisor is gone")
 // request at all is no error either. When the other end of control is closed before the last answer, Start kills
 // what it has started.
 func Start(control *os.File) error {
-	ctx, joined := context.WithCancel(context.Background())
-	defer joined()
-	go wakeCgroups(ctx)
+	var starts atomic.Pointer[[]*start]
+	wake := func() { wakeCgroups(func() bool { return starts.Load() != nil && haveJoined(*starts.Load()) }) }
+	early := !cgroups.IsCgroup2UnifiedMode()
+	if early {
+		go wake()
+	}
 	go warmUp()
 	req, err := readRequest(control)
 	if req == nil {
 		return err
+	}
+	if !early { // stage1 has moved us where we may be, and we would have moved ourselves back
+		go wake()
 	}
 	program, err := sealedProgram(req.Init)
 	if err != nil {
@@ -36,26 +42,19 @@ func Start(control *os.File) error {
 	} else {
 		defer program.Close()
 	}
-	return answer(control, begin(req, program, err, joined))
+	begun := begin(req, program, err)
+	starts.Store(&begun)
+	return answer(control, begun)
 }
 
-// begin starts every app, unless err says that none can be; it calls joined when all are in their cgroups.
-func begin(req *pods.Launch, program *os.File, err error, joined func()) []*start {
+// begin starts every app, unless err says that none can be.
+func begin(req *pods.Launch, program *os.File, err error) []*start {
 	filters := &filters{}
 	starts := make([]*start, len(req.Apps))
-	var joining sync.WaitGroup
-	joining.Add(len(starts))
 	for i := range req.Apps {
-		starts[i] = &start{
-			app: &req.Apps[i], stateDir: req.StateDir, program: program, filters: filters,
-			joined: sync.OnceFunc(joining.Done), done: make(chan struct{}),
-		}
+		starts[i] = &start{app: &req.Apps[i], stateDir: req.StateDir, program: program, filters: filters, done: make(chan struct{})}
 		go starts[i].run(err)
 	}
-	go func() {
-		joining.Wait()
-		joined()
-	}()
 	return starts
 }
 

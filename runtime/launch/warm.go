@@ -1,7 +1,6 @@
 package launch
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"os"
@@ -26,19 +25,20 @@ func warmUp() {
 		_ = out.Encode(v) // the output does not matter
 	}
 	seccomp.Version()
+	_, _ = os.FindProcess(os.Getpid()) // has package os find out about pidfds, for which it forks a process
 }
 
-// wakeInterval is less than a grace period; for wakeTimes intervals a request may keep us waiting before it pays itself.
+// wakeInterval is less than a grace period; for wakeTimes intervals an app may let us wait before it pays itself.
 const (
 	wakeInterval = 3 * time.Millisecond
 	wakeTimes    = 100
 )
 
-// wakeCgroups moves this process to the cgroup where it is, again and again until ctx is done. That changes nothing, but
-// the first move after a while has to wait for an RCU grace period, some 10 ms, before the kernel may stop forks for a
+// wakeCgroups moves this process to the cgroup where it is, again and again until joined says that nobody has to move any more. That changes
+// nothing, but the first move after a while has to wait for an RCU grace period, some 10 ms, before the kernel may stop forks for a
 // moment (cgroup_threadgroup_rwsem); those that follow soon after do not. So this is done aside, and early: libcontainer's
 // moves are then the following ones. It is as well to have it fail: a start is slower without, not worse.
-func wakeCgroups(ctx context.Context) {
+func wakeCgroups(joined func() bool) {
 	dir, err := ownCgroup()
 	if err != nil {
 		return
@@ -54,10 +54,8 @@ func wakeCgroups(ctx context.Context) {
 		if _, err := f.WriteString("0"); err != nil {
 			return
 		}
-		select {
-		case <-ctx.Done():
+		if <-ticker.C; joined() {
 			return
-		case <-ticker.C:
 		}
 	}
 }
