@@ -19,7 +19,7 @@ func (v *veth) onLo(e vethAddr) bool { return v.sharedGateway && e.gateway.Is6()
 // gatewayDir has a file for each address of a gateway of the network that is on lo, named by it and made before: whoever is the last pod
 // may have another configuration than the first had.
 func (c *call) gatewayDir() string {
-	return filepath.Join(c.exec.host.runDir(), "gateways", c.exec.list.Name)
+	return filepath.Join(c.exec.host.runDir(), "leases", ".gateways", c.exec.list.Name)
 }
 
 func rememberGateway(dir string, gateway netip.Addr) error {
