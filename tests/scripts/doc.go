@@ -14,6 +14,7 @@
 //	wait-log POD TEXT        wait until gantry logs shows it
 //	leakcheck                require that nothing is left of any pod; also done at the end, after gc
 //	archive FILE DIR         make an OCI archive and an OCI layout of the busybox image
+//	fields FILE COMMAND...   run, and require of the JSON on stdout the fields that the file lists, with their types
 //	disk DIR SIZE            mount a new ext4 of that many megabytes, which runs full
 //
 // It never looks into gantry's files where a command can say the same.

@@ -52,7 +52,7 @@ func runScript(t *testing.T, bin, store, file string) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"registry": startRegistry, "exits": exits, "refused": refused, "setenv": setenv,
 			"wait-state": waitState, "leakcheck": leakCheck, "disk": disk,
-			"wait-file": waitFile, "wait-log": waitLog, "wait-ready": waitReady, "archive": archive,
+			"wait-file": waitFile, "wait-log": waitLog, "wait-ready": waitReady, "archive": archive, "fields": fields,
 		},
 	})
 }

@@ -40,7 +40,7 @@ func newAppListCommand(e *env) *cobra.Command {
 	fs := cmd.Flags()
 	addUUIDFile(fs, &uuidFile)
 	formatVar(fs, &format)
-	fs.StringVar(&fields, "fields", "", "columns, separated by commas")
+	fs.StringVar(&fields, "fields", "", "`COLUMN,...` to show")
 	fs.BoolVar(&noLegend, "no-legend", false, "no line of column names")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		t, err := newTable(appColumns(), fields, noLegend)

@@ -37,17 +37,17 @@ func newAppFlags() (*pflag.FlagSet, *appOptions) {
 
 func (o *appOptions) addFlags(fs *pflag.FlagSet) {
 	a := &o.req
-	fs.StringVar(&a.Name, "name", "", "name of the app (default: from the image's name)")
-	fs.StringVar(&a.Exec, "exec", "", "program to run instead of the image's entrypoint")
+	fs.StringVar(&a.Name, "name", "", "`NAME` of the app (default: from the image's name)")
+	fs.StringVar(&a.Exec, "exec", "", "`PROGRAM` to run instead of the image's entrypoint")
 	alias(fs, "entrypoint", "", "exec")
-	fs.StringVar(&a.User, "user", "", "user: a number, a name in the image, or /PATH in the image whose owner it is")
+	fs.StringVar(&a.User, "user", "", "`USER`: a number, a name in the image, or /PATH in the image whose owner it is")
 	alias(fs, "", "u", "user")
-	fs.StringVar(&a.Group, "group", "", "group, in the same forms")
+	fs.StringVar(&a.Group, "group", "", "`GROUP`, in the same forms")
 	listsVar(fs, &a.SupplementaryGIDs, "supplementary-gids", "GID,...", "more groups", parseGIDs)
 	alias(fs, "group-add", "", "supplementary-gids")
 	listVar(fs, &a.Environment, "environment", "NAME=VALUE", "environment variable of this app", parseEnvOrOwn)
 	alias(fs, "env", "e", "environment")
-	fs.StringVar(&a.WorkingDir, "working-dir", "", "directory to start in")
+	fs.StringVar(&a.WorkingDir, "working-dir", "", "`DIR` to start in")
 	alias(fs, "workdir", "w", "working-dir")
 	listVar(fs, &a.After, "after", "APP", "start after this app, and stop before it", appName)
 	listVar(fs, &a.Mounts, "mount", "volume=NAME,target=PATH", "mount a volume of the pod", bundle.ParseMount)
@@ -115,7 +115,7 @@ func (o *appOptions) addLifeFlags(fs *pflag.FlagSet) {
 	oneVar(fs, &a.Stderr, "stderr", "MODE", "inherit, log, stream, tty, journal or null", out)
 	oneVar(fs, &a.Restart, "restart", "POLICY", "start the app again, in its pod, when it has ended: no, on-failure[:N] or always", parseRestart)
 	oneVar(fs, &a.Hooks.Image, "hooks", "run|skip", "the hooks of an appc image, which run as root (default run; to be said with a --user who is not)", parseHooksFlag)
-	fs.StringVar(&a.Signature, "signature", "", "file with the OpenPGP signature of an ACI, instead of the one beside it")
+	fs.StringVar(&a.Signature, "signature", "", "`FILE` with the OpenPGP signature of an ACI, instead of the one beside it")
 }
 
 // parseStream accepts modes, and rkt's word for the caller's stdin.

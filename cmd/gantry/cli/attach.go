@@ -28,8 +28,8 @@ func newAttachCommand(e *env) *cobra.Command {
 	fs := cmd.Flags()
 	addUUIDFile(fs, &o.uuidFile)
 	oneVar(fs, &o.App, "app", "APP", "which app, where the pod has several", appName)
-	fs.StringVar(&o.mode, "mode", "auto", "auto: all that there is; list: say what there is; or of stdin, stdout, stderr, tty, tty-in, tty-out some, separated by commas")
-	fs.StringVar(&o.keys, "detach-keys", attach.DefaultKeys, "keys that detach, characters and ctrl-X separated by commas; empty: none")
+	fs.StringVar(&o.mode, "mode", "auto", "`MODE`: auto is all that there is, list says what there is; or of stdin, stdout, stderr, tty, tty-in, tty-out some, separated by commas")
+	fs.StringVar(&o.keys, "detach-keys", attach.DefaultKeys, "`KEYS` that detach, characters and ctrl-X separated by commas; empty: none")
 	fs.BoolVar(&o.CloseStdin, "close-stdin", false, "the end of our stdin is the end of the app's, for good")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return runAttach(cmd.Context(), e, o, args) }
 	return cmd

@@ -22,26 +22,35 @@ func runCheck(e *env, format string) error {
 		return err
 	}
 	results := hostcheck.Run(hostcheck.Host{Dir: r.Dir, Store: r.Store, Programs: r.Programs, PluginDirs: r.Networks.PluginDirs})
-	if isJSON(format) {
-		return writeJSON(e.stdout, results)
-	}
 	missing := 0
 	for _, c := range results {
+		if !c.OK && c.Needed {
+			missing++
+		}
+	}
+	if isJSON(format) {
+		err = writeJSON(e.stdout, results)
+	} else {
+		printCheck(e, results)
+	}
+	if err == nil && missing > 0 {
+		err = fmt.Errorf("this machine lacks %d of the things that pods need", missing)
+	}
+	return err
+}
+
+func printCheck(e *env, results []hostcheck.Result) {
+	for _, c := range results {
 		mark := "ok"
-		if !c.OK {
+		switch {
+		case !c.OK && c.Needed:
+			mark = "NO"
+		case !c.OK:
 			mark = "--"
-			if c.Needed {
-				mark = "NO"
-				missing++
-			}
 		}
 		fmt.Fprintf(e.stdout, "%s  %-14s %s\n", mark, c.Name, quoteControl(c.Found))
 		if !c.OK && c.Lost != "" {
 			fmt.Fprintf(e.stdout, "    without it: %s\n", c.Lost)
 		}
 	}
-	if missing > 0 {
-		return fmt.Errorf("this machine lacks %d of the things that pods need", missing)
-	}
-	return nil
 }

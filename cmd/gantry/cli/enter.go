@@ -21,10 +21,10 @@ func newEnterCommand(e *env) *cobra.Command {
 	oneVar(fs, &o.App, "app", "APP", "which app, where the pod has several", appName)
 	fs.BoolVarP(&interactive, "interactive", "i", false, "accepted: the command has the caller's stdin anyway")
 	fs.BoolVarP(&o.TTY, "tty", "t", false, "give the command a terminal of its own (default without a command, on a terminal)")
-	fs.StringVarP(&o.User, "user", "u", "", "USER[:GROUP] (default: the app's)")
+	fs.StringVarP(&o.User, "user", "u", "", "`USER[:GROUP]` (default: the app's)")
 	listVar(fs, &o.Env, "env", "NAME=VALUE", "environment variable", parseEnvOrOwn)
 	alias(fs, "", "e", "env")
-	fs.StringVarP(&o.Cwd, "workdir", "w", "", "directory to start in (default: the app's)")
+	fs.StringVarP(&o.Cwd, "workdir", "w", "", "`DIR` to start in (default: the app's)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var which []string
 		if uuidFile == "" && len(args) > 0 {

@@ -88,14 +88,14 @@ func (in insecure) warnings() []string {
 }
 
 func (e *env) addFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&e.dir, "dir", "", "where images and pods are (default /var/lib/gantry)")
-	fs.StringVar(&e.systemConfig, "system-config", "/usr/lib/gantry", "configuration of the distribution")
-	fs.StringVar(&e.localConfig, "local-config", "/etc/gantry", "configuration of this machine")
-	fs.StringVar(&e.userConfig, "user-config", "", "configuration of the user (default ~/.config/gantry)")
+	fs.StringVar(&e.dir, "dir", "", "`DIR` where images and pods are (default /var/lib/gantry)")
+	fs.StringVar(&e.systemConfig, "system-config", "/usr/lib/gantry", "`DIR` of the distribution's configuration")
+	fs.StringVar(&e.localConfig, "local-config", "/etc/gantry", "`DIR` of this machine's configuration")
+	fs.StringVar(&e.userConfig, "user-config", "", "`DIR` of the user's configuration (default ~/.config/gantry)")
 	fs.Var(&value{typ: "LIST", list: true, set: e.insecure.add}, "insecure-options", "checks to switch off: none, image, tls, http, pubkey, ondisk, capabilities, paths, seccomp, all-fetch, all-run, all")
 	fs.BoolVar(&e.debug, "debug", false, "say more on stderr")
-	fs.StringVar(&e.logFormat, "log-format", "text", "of errors and warnings: text or json")
-	fs.StringVar(&e.backend, "store", "auto", "how trees of images are kept: auto, erofs or dir")
+	fs.StringVar(&e.logFormat, "log-format", "text", "`FORM` of errors and warnings: text or json")
+	fs.StringVar(&e.backend, "store", "auto", "`KIND` of store, how trees of images are kept: auto, erofs or dir")
 }
 
 // check finishes the global flags, before any verb runs.

@@ -22,7 +22,7 @@ func newExportCommand(e *env) *cobra.Command {
 	fs := cmd.Flags()
 	addUUIDFile(fs, &o.uuidFile)
 	oneVar(fs, &o.app, "app", "APP", "whose (default: the only one's)", appName)
-	fs.StringVarP(&o.output, "output", "o", "", "same as FILE; without, and with -, it is stdout")
+	fs.StringVarP(&o.output, "output", "o", "", "same as the argument `FILE`; without, and with -, it is stdout")
 	fs.BoolVar(&o.overwrite, "overwrite", false, "replace FILE if it is there")
 	cmd.RunE = func(_ *cobra.Command, args []string) error { return runExport(e, o, args) }
 	return cmd

@@ -45,7 +45,7 @@ func newFetchCommand(e *env) *cobra.Command {
 	fs.BoolVar(&o.keepBlobs, "keep-blobs", false, "keep compressed layers as they came")
 	fs.BoolVar(&o.rollback, "allow-rollback", false, "let a tag lead back to an image that it led to before")
 	pullVar(fs, &o.pull, runtime.PullUpdate)
-	fs.StringVar(&o.signature, "signature", "", "file with the OpenPGP signature of an appc image (default: beside the image)")
+	fs.StringVar(&o.signature, "signature", "", "`FILE` with the OpenPGP signature of an appc image (default: beside the image)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return runFetch(cmd.Context(), e, o, args) }
 	return cmd
 }

@@ -27,9 +27,9 @@ func newImageListCommand(e *env) *cobra.Command {
 	fs := cmd.Flags()
 	fs.BoolVar(&o.full, "full", false, "whole IDs and times")
 	fs.BoolVar(&o.noLegend, "no-legend", false, "no line of column names")
-	fs.StringVar(&o.fields, "fields", "", "columns: "+strings.Join(columnNames(imageColumns(false, nil)), ","))
-	fs.StringVar(&o.sort, "sort", "importtime", "by id, name, size, importtime, lastused, latest; several separated by commas")
-	fs.StringVar(&o.order, "order", "asc", "asc or desc")
+	fs.StringVar(&o.fields, "fields", "", "`COLUMN,...` of "+strings.Join(columnNames(imageColumns(false, nil)), ","))
+	fs.StringVar(&o.sort, "sort", "importtime", "by `COLUMN,...`: id, name, size, importtime, lastused, latest")
+	fs.StringVar(&o.order, "order", "asc", "`asc|desc`: the smallest first, or the greatest")
 	formatVar(fs, &o.format)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runImageList(cmd.Context(), e, o) }
 	return cmd

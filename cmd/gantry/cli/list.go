@@ -26,7 +26,7 @@ func newListCommand(e *env) *cobra.Command {
 	alias(fs, "no-trunc", "", "full")
 	fs.BoolVarP(&o.quiet, "quiet", "q", false, "only whole UUIDs: --fields=uuid --full --no-legend")
 	fs.BoolVar(&o.noLegend, "no-legend", false, "no line of column names")
-	fs.StringVar(&o.fields, "fields", "", "columns: "+strings.Join(columnNames(listColumns(false)), ","))
+	fs.StringVar(&o.fields, "fields", "", "`COLUMN,...` of "+strings.Join(columnNames(listColumns(false)), ","))
 	formatVar(fs, &o.format)
 	fs.BoolP("all", "a", true, "accepted: all pods are listed anyway")
 	fs.Lookup("all").Hidden = true

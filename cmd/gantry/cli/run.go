@@ -240,5 +240,5 @@ func runPrepared(ctx context.Context, e *env, args []string, uuidFile string, de
 }
 
 func addUUIDFile(fs *pflag.FlagSet, dst *string) {
-	fs.StringVar(dst, "uuid-file", "", "file that --uuid-file-save wrote: the pod's UUID")
+	fs.StringVar(dst, "uuid-file", "", "`FILE` that --uuid-file-save wrote: the pod's UUID")
 }

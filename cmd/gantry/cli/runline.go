@@ -152,7 +152,8 @@ func takeValue(f *pflag.Flag, spelled string, rest []string) (string, []string, 
 	case f.NoOptDefVal != "" && (len(rest) == 0 || strings.HasPrefix(rest[0], "-")):
 		return f.NoOptDefVal, rest, nil
 	case len(rest) == 0 || rest[0] == "--" || rest[0] == "---":
-		return "", nil, fmt.Errorf("%s needs a value: %s=%s", spelled, spelled, f.Value.Type())
+		name, _ := pflag.UnquoteUsage(f)
+		return "", nil, fmt.Errorf("%s needs a value: %s=%s", spelled, spelled, name)
 	}
 	return rest[0], rest[1:], nil
 }

@@ -142,7 +142,7 @@ func TestRunLineErrors(t *testing.T) {
 		{"app flag before two images", "--memory=1G a b", "--memory is a flag of an app: write it after the image"},
 		{"unknown", "--hostnam=x busybox", "unknown flag --hostnam"},
 		{"unknown short", "-Z busybox", "unknown flag -Z"},
-		{"no value", "busybox --exec", "--exec needs a value: --exec=string"},
+		{"no value", "busybox --exec", "--exec needs a value: --exec=PROGRAM"},
 		{"value is --", "busybox --exec -- x", "--exec needs a value"},
 		{"-- first", "-- x", "-- starts the arguments of an app: write it after the image"},
 		{"--- first", "--- x", "there is no image before it"},

@@ -83,7 +83,7 @@ func ownPath() string {
 func newSystemdGeneratorCommand(e *env) *cobra.Command {
 	var pods string
 	cmd := verb("generator NORMAL-DIR [EARLY-DIR LATE-DIR]", "Write the units of pod files, as a generator of systemd", between(1, 3))
-	cmd.Flags().StringVar(&pods, "pods", systemd.PodsDir, "where the pod files are")
+	cmd.Flags().StringVar(&pods, "pods", systemd.PodsDir, "`DIR` where the pod files are")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		// A boot goes on without a unit that cannot be made: it is named, and nothing fails.
 		if err := systemd.Generate(pods, args[0], ownPath()); err != nil {

@@ -33,7 +33,7 @@ func newTrustCommand(e *env) *cobra.Command {
 	cmd.Long = "Trust public keys (cosign's PEM files, or OpenPGP keys) to sign the images below a prefix of names, by whole\n" +
 		"components; from then on these images need a signature. --remove takes files or fingerprints."
 	fs := cmd.Flags()
-	fs.StringVar(&o.prefix, "prefix", "", "prefix of names: HOST[:PORT][/PATH]")
+	fs.StringVar(&o.prefix, "prefix", "", "`PREFIX` of names: HOST[:PORT][/PATH]")
 	fs.BoolVar(&o.root, "root", false, "for every name")
 	fs.BoolVar(&o.list, "list", false, "list the keys that are trusted")
 	fs.BoolVar(&o.remove, "remove", false, "end the trust in keys")
