@@ -4,6 +4,10 @@ package pods
 // JSON, reads one ControlReply, and is done. The supervisor hears only root.
 const ControlFile = "ctl"
 
+// StopSignal asks a supervisor for an ordered stop, as the first SIGTERM does; unlike that, a second one asks for nothing more: two people who stop
+// a pod, or one and systemd, do not kill it. It is what `machinectl poweroff` sends to the leader of a machine: SIGRTMIN+4 of the C library.
+const StopSignal = 34 + 4
+
 // ControlRequest asks the supervisor for something that signals cannot say.
 type ControlRequest struct {
 	Version string   `json:"version"`

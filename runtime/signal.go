@@ -100,7 +100,7 @@ func Stop(ctx context.Context, pod *pods.Pod, opts StopOptions) error {
 	if opts.Force {
 		return errors.Join(p.signal(unix.SIGQUIT), pod.WaitDead(ctx))
 	}
-	if err := p.signal(unix.SIGTERM); err != nil {
+	if err := p.signal(unix.Signal(pods.StopSignal)); err != nil {
 		return fmt.Errorf("stop pod %s: %w", pod.UUID, err)
 	}
 	if opts.Timeout == 0 {

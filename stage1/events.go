@@ -36,7 +36,8 @@ type events struct {
 // verdict is how the pod ends.
 type verdict struct {
 	ending    bool // nothing is started any more
-	stopAsked bool // by a signal: the second one kills
+	stopAsked bool // by whatever signal
+	impatient bool // by one of those whose second one kills
 	code      int
 	reason    string
 	killing   bool  // every process of the pod, at once
@@ -47,8 +48,7 @@ type verdict struct {
 	notStarted error
 }
 
-// poweroff is what `machinectl poweroff` sends to the leader of a machine: SIGRTMIN+4 of the C library. It asks for an ordered stop.
-const poweroff = syscall.Signal(34 + 4)
+const poweroff = syscall.Signal(pods.StopSignal)
 
 func (s *supervisor) listen() {
 	s.signals, s.children = make(chan os.Signal, 16), make(chan os.Signal, 1)
@@ -114,12 +114,15 @@ func (s *supervisor) handle(sig os.Signal) {
 		for a := range s.apps {
 			a.terminal.resize()
 		}
+	case poweroff: // however often, and by whomever
+		s.stopAsked = true
+		s.end()
 	default:
-		if s.stopAsked {
+		if s.impatient {
 			s.killAll() // twice
 			return
 		}
-		s.stopAsked = true
+		s.stopAsked, s.impatient = true, true
 		s.end()
 	}
 }

@@ -39,10 +39,10 @@ func (s *supervisor) finishOutput() error {
 		case sig := <-s.signals:
 			if isStop(sig) {
 				patience = stoppedPatience
-				if sig == unix.SIGQUIT || s.stopAsked {
+				if sig == unix.SIGQUIT || sig != poweroff && s.impatient {
 					patience = 0
 				}
-				s.stopAsked = true
+				s.impatient = s.impatient || sig != poweroff
 				timeout.Reset(patience)
 			}
 			continue

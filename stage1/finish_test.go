@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gantryrun/gantry/pods"
 	"github.com/gantryrun/gantry/tests/box"
 )
 
@@ -48,4 +49,27 @@ func TestStuckReader(t *testing.T) {
 		t.Errorf("exit code %d after %s: %s", code, passed, errs.String())
 	}
 	b.end(d, code)
+}
+
+// Several who ask for a stop, and systemd beside them, do not make it a kill.
+func TestStopByMany(t *testing.T) {
+	if !box.Enter(t) {
+		return
+	}
+	b := newBed(t)
+	app := sh("app", "trap 'sleep 1; exit 9' TERM; touch /up; while :; do sleep 0.05; done")
+	app.StopTimeout = 60
+	d := b.prepare(app)
+	cmd := b.start(d, os.Stdout, os.Stderr)
+	b.await(d, "app", "up")
+	for _, sig := range []unix.Signal{pods.StopSignal, pods.StopSignal, pods.StopSignal, unix.SIGTERM, pods.StopSignal} {
+		if err := cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond) // signals of one kind are not queued
+	}
+	if code := wait(cmd); code != 9 {
+		t.Errorf("exit code %d", code)
+	}
+	b.end(d, 9)
 }

@@ -111,10 +111,10 @@ func (p *logPrinter) print(app string, l logs.Line) error {
 	return err
 }
 
-// explain says why there is nothing: the app wrote to the caller's own terminal or files.
+// explain says why there may be nothing: an app of a pod in the foreground writes to its caller's own terminal or files.
 func (p *logPrinter) explain(pod *pods.Pod) error {
 	if _, err := pod.Root().Lstat("logs"); err != nil {
-		p.warn("nothing was logged: the app of a pod in the foreground writes to its caller's terminal or files")
+		p.warn("nothing was logged: the apps have written nothing, or, of a pod in the foreground, to the terminal or files of who ran it")
 	}
 	return nil
 }
