@@ -63,7 +63,7 @@ demo-image:
 	$(GO) run ./tests/demo/mkimage -o tests/demo/image/demo.oci.tar $(BIN)/demo-web
 
 test: test-deps all demo-image test-images-small
-	$(GO) test -timeout 20m ./...
+	$(GO) run ./tests/suite -timeout 20m ./...
 
 test-images:
 	$(GO) run ./tests/images -cache $(CACHE)/images all
@@ -94,6 +94,6 @@ clean: ; rm -rf $(BIN) tests/demo/image/demo.oci.tar
 
 # Machines with a kernel of their own and pure cgroup v2: User-mode Linux, half a minute.
 test-v2: test-deps all
-	CI=1 GANTRY_TEST_V2=1 $(GO) test -count=1 -run TestUnified ./tests/hosts
+	CI=1 GANTRY_TEST_V2=1 $(GO) test -timeout 30m -count=1 -run TestUnified ./tests/hosts
 fleet: test-deps all
 	$(GO) run ./tests/fleet -bin $(abspath $(BIN)) -o docs/fleet.md

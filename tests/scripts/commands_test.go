@@ -176,10 +176,17 @@ func leakCheck(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// scene is what may tell why a script failed.
+const scene = `gantry list --full; for pod in $(gantry list --full --no-legend --fields=uuid); do gantry status $pod; gantry logs --tail=5 $pod; done; ps -e -o pid,ppid,stat,args`
+
 // finish is the end of every script that got through: after gc, and without its images, nothing may be left at all.
 func finish(env *testscript.Env) {
 	t := env.T().(testing.TB)
 	if t.Failed() {
+		cmd := exec.Command("timeout", "60", "sh", "-c", scene)
+		cmd.Env = env.Vars
+		out, _ := cmd.CombinedOutput() // of use or not
+		t.Logf("where it failed:\n%s", out)
 		return
 	}
 	for _, args := range [][]string{{"gc", "--grace-period=0s", "--expire-prepared=0s"}, {"image", "gc", "--grace-period=0s"}} {
