@@ -15,16 +15,19 @@ func BenchmarkList(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := d.AddApp(&pods.App{Name: "app", Exec: []string{"/bin/app"}}); err != nil {
+		m := &pods.Manifest{Net: pods.NetNone, Created: time.Now()}
+		app := &pods.App{Name: "app", Exec: []string{"/bin/app"}}
+		run := &pods.Run{BootID: pods.BootID(), Started: time.Now()}
+		if err := d.AddApp(app); err != nil {
 			b.Fatal(err)
 		}
-		if err := d.WriteRun(&pods.Run{BootID: pods.BootID(), Started: time.Now()}); err != nil {
+		if err := d.WriteRun(run); err != nil {
 			b.Fatal(err)
 		}
-		if err := d.WriteExit(&pods.Exit{Finished: time.Now()}); err != nil {
+		if err := d.WriteExit(&pods.Exit{Finished: time.Now(), Pod: pods.NewDigest(m, run.Started, []*pods.App{app}, nil)}); err != nil {
 			b.Fatal(err)
 		}
-		lock, err := d.Commit(&pods.Manifest{Net: pods.NetNone, Created: time.Now()}, false)
+		lock, err := d.Commit(m, false)
 		if err != nil {
 			b.Fatal(err)
 		}
