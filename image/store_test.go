@@ -1,11 +1,9 @@
 package image
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -181,38 +179,6 @@ func TestFillRefuses(t *testing.T) {
 	}
 	if left := contents(t, s); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
-	}
-}
-
-func TestReadFile(t *testing.T) {
-	link := func(name, to string) *tar.Header {
-		return &tar.Header{Name: name, Linkname: to, Typeflag: tar.TypeSymlink, Mode: 0o777}
-	}
-	headers := []*tar.Header{
-		{Name: "etc/passwd", Mode: 0o644, Size: 4, Typeflag: tar.TypeReg},
-		link("etc/abs", "/etc/passwd"), link("etc/up", "../../../../etc/passwd"), link("etc/out", "/proc/self/status"),
-		link("etc/loop", "loop"), link("etc/dangling", "nothing"),
-		{Name: "etc/fifo", Mode: 0o644, Typeflag: tar.TypeFifo},
-		{Name: "etc/zero", Mode: 0o644, Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 5},
-		{Name: "etc/big", Mode: 0o644, Size: 100, Typeflag: tar.TypeReg},
-	}
-	contents := []string{"root", "", "", "", "", "", "", "", strings.Repeat("x", 100)}
-	for _, backend := range []Backend{Erofs, Dir} {
-		s := newStore(t, backend)
-		img := addImage(t, s, "docker.io/library/app:latest", tarHeaders(t, headers, contents))
-		for name, want := range map[string]error{
-			"/etc/passwd": nil, "etc/passwd": nil, "/etc/abs": nil, "/etc/up": nil, "/../etc/passwd": nil,
-			"/etc/out": fs.ErrNotExist, "/etc/dangling": fs.ErrNotExist, "/nothing": fs.ErrNotExist,
-			"/etc/fifo": ErrNotRegular, "/etc/zero": ErrNotRegular, "/etc": ErrNotRegular, "/etc/big": ErrNotRegular,
-		} {
-			data, err := s.ReadFile(t.Context(), img, name, 50)
-			if !errors.Is(err, want) || (want == nil && string(data) != "root") {
-				t.Errorf("%s, %s: %q, %v, want %v", backend, name, data, err, want)
-			}
-		}
-		if _, err := s.ReadFile(t.Context(), img, "/etc/loop", 50); err == nil {
-			t.Errorf("%s: a link to itself was read", backend)
-		}
 	}
 }
 

@@ -20,7 +20,7 @@ func (p *Pod) read(name string, into any) error {
 	if err != nil {
 		return err
 	}
-	if err := Unmarshal(data, into); err != nil {
+	if err := decode(data, into); err != nil {
 		return fmt.Errorf("read %s of pod %s: %w", name, p.UUID, err)
 	}
 	return nil
@@ -64,9 +64,9 @@ func Marshal(v any) ([]byte, error) {
 	return append(data, '\n'), err
 }
 
-// Unmarshal is how every file of a pod is read: ErrVersion for a version that is not ours, an error for a field
+// decode is how every file of a pod is read: ErrVersion for a version that is not ours, an error for a field
 // that is unknown.
-func Unmarshal(data []byte, into any) error {
+func decode(data []byte, into any) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	err := dec.Decode(into)

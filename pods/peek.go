@@ -102,16 +102,16 @@ func (r *Glancer) readState(dir int) (State, view, error) {
 }
 
 // look reads the files that a state depends on.
-func (r *Glancer) look(dir int) (Facts, view) {
+func (r *Glancer) look(dir int) (facts, view) {
 	exit, noExit := readFile[Exit](r, dir, exitFile)
 	v := view{exit: exit, unread: noExit}
 	if exit != nil && exit.Pod != nil {
-		return Facts{Exit: true}, v
+		return facts{Exit: true}, v
 	}
 	manifest, noManifest := readFile[Manifest](r, dir, manifestFile)
 	run, noRun := readFile[Run](r, dir, runFile)
 	v.manifest, v.unread = manifest, cmp.Or(noManifest, noExit, noRun)
-	f := Facts{Manifest: manifest != nil || noManifest != nil, Run: run != nil || noRun != nil, Exit: exit != nil || noExit != nil}
+	f := facts{Manifest: manifest != nil || noManifest != nil, Run: run != nil || noRun != nil, Exit: exit != nil || noExit != nil}
 	if run != nil {
 		v.started = run.Started
 		f.Stale = !f.Exit && run.BootID != BootID()
@@ -180,7 +180,7 @@ func (r *Glancer) readAt(dir int, name string, into any) error {
 		}
 		r.file = append(r.file, make([]byte, size)...)
 	}
-	if err := Unmarshal(r.file[:size], into); err != nil {
+	if err := decode(r.file[:size], into); err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
 	return nil

@@ -270,11 +270,11 @@ func (p *Pod) State() (State, error) {
 	}
 }
 
-func (p *Pod) facts() Facts {
+func (p *Pod) facts() facts {
 	if p.has(exitFile) { // the last that is written: it decides alone
-		return Facts{Exit: true}
+		return facts{Exit: true}
 	}
-	f := Facts{Manifest: p.has(manifestFile)}
+	f := facts{Manifest: p.has(manifestFile)}
 	run, err := p.Run()
 	f.Run = !errors.Is(err, fs.ErrNotExist)
 	f.Stale = err == nil && run.BootID != BootID()
@@ -285,7 +285,7 @@ func (p *Pod) facts() Facts {
 	return f
 }
 
-// fleeting is Facts.Fleeting of what was read of pod.json. What another version of gantry wrote is not ours to give up.
+// fleeting is facts.Fleeting of what was read of pod.json. What another version of gantry wrote is not ours to give up.
 func fleeting(m *Manifest, err error) bool {
 	return err == nil && m.Run || errors.Is(err, ErrDamaged)
 }

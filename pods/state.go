@@ -17,8 +17,8 @@ const (
 	Exited    State = "exited"
 )
 
-// Facts are what a pod's state depends on, and nothing else.
-type Facts struct {
+// facts are what a pod's state depends on, and nothing else.
+type facts struct {
 	Manifest bool // pod.json exists
 	Run      bool // run.json exists
 	Exit     bool // exit.json exists
@@ -28,7 +28,7 @@ type Facts struct {
 }
 
 // State is the table of docs/pods.md.
-func (f Facts) State() State {
+func (f facts) State() State {
 	switch {
 	case f.Exit && f.Held:
 		return Exiting

@@ -6,23 +6,23 @@ import "testing"
 func TestState(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		facts Facts
+		facts facts
 		want  State
 	}{
-		{"nothing, held", Facts{Held: true}, Preparing},
-		{"nothing, free", Facts{}, Aborted},
-		{"pod.json, held", Facts{Manifest: true, Held: true}, Starting},
-		{"pod.json, free", Facts{Manifest: true}, Prepared},
-		{"run.json, held", Facts{Manifest: true, Run: true, Held: true}, Running},
-		{"run.json, free: the supervisor died", Facts{Manifest: true, Run: true}, Exited},
-		{"exit.json, held", Facts{Manifest: true, Run: true, Exit: true, Held: true}, Exiting},
-		{"exit.json, free", Facts{Manifest: true, Run: true, Exit: true}, Exited},
-		{"pod.json by run, held", Facts{Manifest: true, Fleeting: true, Held: true}, Starting},
-		{"pod.json by run, free: run was killed", Facts{Manifest: true, Fleeting: true}, Aborted},
-		{"pod.json by run, run.json, free", Facts{Manifest: true, Fleeting: true, Run: true}, Exited},
-		{"another boot, running then", Facts{Manifest: true, Run: true, Stale: true}, Exited},
-		{"another boot, ended then", Facts{Manifest: true, Run: true, Exit: true, Stale: true}, Exited},
-		{"another boot, held by who sweeps", Facts{Manifest: true, Run: true, Stale: true, Held: true}, Exited},
+		{"nothing, held", facts{Held: true}, Preparing},
+		{"nothing, free", facts{}, Aborted},
+		{"pod.json, held", facts{Manifest: true, Held: true}, Starting},
+		{"pod.json, free", facts{Manifest: true}, Prepared},
+		{"run.json, held", facts{Manifest: true, Run: true, Held: true}, Running},
+		{"run.json, free: the supervisor died", facts{Manifest: true, Run: true}, Exited},
+		{"exit.json, held", facts{Manifest: true, Run: true, Exit: true, Held: true}, Exiting},
+		{"exit.json, free", facts{Manifest: true, Run: true, Exit: true}, Exited},
+		{"pod.json by run, held", facts{Manifest: true, Fleeting: true, Held: true}, Starting},
+		{"pod.json by run, free: run was killed", facts{Manifest: true, Fleeting: true}, Aborted},
+		{"pod.json by run, run.json, free", facts{Manifest: true, Fleeting: true, Run: true}, Exited},
+		{"another boot, running then", facts{Manifest: true, Run: true, Stale: true}, Exited},
+		{"another boot, ended then", facts{Manifest: true, Run: true, Exit: true, Stale: true}, Exited},
+		{"another boot, held by who sweeps", facts{Manifest: true, Run: true, Stale: true, Held: true}, Exited},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := c.facts.State(); got != c.want {
@@ -35,7 +35,7 @@ func TestState(t *testing.T) {
 // Every combination of facts has a state, and none of a living supervisor may be swept.
 func TestStateIsTotal(t *testing.T) {
 	for bits := range 64 {
-		f := Facts{bits&1 != 0, bits&2 != 0, bits&4 != 0, bits&8 != 0, bits&16 != 0, bits&32 != 0}
+		f := facts{bits&1 != 0, bits&2 != 0, bits&4 != 0, bits&8 != 0, bits&16 != 0, bits&32 != 0}
 		s := f.State()
 		if s == "" {
 			t.Errorf("%+v has no state", f)

@@ -36,7 +36,7 @@ func TestParseManifest(t *testing.T) {
 		"no exec":    with(`"app":{"exec":[],"user":"0","group":"0"}`),
 		"isolators":  app(`,"isolators":[{"name":"os/linux/capabilities-retain-set","value":{"set":["CAP_KILL"]}}]`),
 	} {
-		if _, err := ParseManifest([]byte(text)); err != nil {
+		if _, err := parseManifest([]byte(text)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -83,7 +83,7 @@ func TestParseManifest(t *testing.T) {
 		"isolator":              app(`,"isolators":[{"name":"","value":1}]`),
 		"deep":                  app(`,"isolators":[{"name":"x","value":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}]`),
 	} {
-		if _, err := ParseManifest([]byte(text)); !errors.Is(err, ErrInvalid) {
+		if _, err := parseManifest([]byte(text)); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -298,7 +298,7 @@ func FuzzManifest(f *testing.F) {
 	f.Add([]byte(goodManifest))
 	f.Add([]byte(app(`,"ports":[{"name":"a","protocol":"tcp","port":1,"count":3}],"environment":[{"name":"A","value":"b"}]`)))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := ParseManifest(data)
+		m, err := parseManifest(data)
 		if err != nil {
 			if !errors.Is(err, ErrInvalid) {
 				t.Errorf("error is no ErrInvalid: %v", err)

@@ -29,16 +29,6 @@ const (
 	xzMagic    = "\xfd7zXZ\x00"
 )
 
-// Compressed says whether a file that begins so may be a compressed ACI.
-func Compressed(head []byte) bool {
-	for _, magic := range []string{gzipMagic, bzip2Magic, xzMagic} {
-		if bytes.HasPrefix(head, []byte(magic)) {
-			return true
-		}
-	}
-	return false
-}
-
 // decompress returns the tar in r, by its first bytes, of at most limit bytes.
 func decompress(r io.Reader, limit int64) (io.Reader, error) {
 	b := bufio.NewReaderSize(r, 256<<10)
@@ -177,7 +167,7 @@ func findManifest(r io.Reader, limit int64) (*Manifest, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: manifest: %w", ErrInvalid, err)
 		}
-		return ParseManifest(data)
+		return parseManifest(data)
 	}
 }
 

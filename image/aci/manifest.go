@@ -91,8 +91,8 @@ const (
 	maxPath         = 4096
 )
 
-// ParseManifest reads a manifest. Unknown fields are refused, and so is whatever could not be what it says.
-func ParseManifest(data []byte) (*Manifest, error) {
+// parseManifest reads a manifest. Unknown fields are refused, and so is whatever could not be what it says.
+func parseManifest(data []byte) (*Manifest, error) {
 	m := &Manifest{}
 	if err := strictjson.Decode(data, m); err != nil {
 		return nil, fmt.Errorf("%w: manifest: %w", ErrInvalid, err)

@@ -165,7 +165,7 @@ func TestDiscovery(t *testing.T) {
 		t.Errorf("%d layers", len(img.DiffIDs))
 	}
 	for name, want := range map[string]string{"/etc/a": "base", "/etc/b": "lib", "/etc/c": "", "/etc/d": "", "/etc/e": "app"} {
-		got, err := c.Store.ReadFile(t.Context(), img, name, 100)
+		got, err := readFile(t, c.Store, img, name)
 		if string(got) != want || (err == nil) != (want != "") {
 			t.Errorf("%s is %q, %v: want %q", name, got, err, want)
 		}

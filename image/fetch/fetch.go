@@ -52,6 +52,8 @@ type Options struct {
 	KeepBlobs bool
 	// AllowRollback lets a tag lead back to what it led to before.
 	AllowRollback bool
+	// Name is what an image of this machine is called instead of ref: rules of trust are those of the name.
+	Name image.Ref
 	// Signature is a file with the OpenPGP signature of an ACI, instead of the one that lies beside it.
 	Signature string
 	// Limits on compressed data, Tar on what is inside.
@@ -81,8 +83,12 @@ func (c *Client) Fetch(ctx context.Context, ref image.Ref, opts Options) (*image
 	if err != nil {
 		return nil, err
 	}
-	if err := c.admit(ref); err != nil {
-		return nil, fmt.Errorf("fetch %s: %w", ref, err)
+	name := ref
+	if opts.Name != (image.Ref{}) {
+		name = opts.Name
+	}
+	if err := c.admit(name); err != nil {
+		return nil, fmt.Errorf("fetch %s: %w", name, err)
 	}
 	c.event(Event{Status: "resolving"})
 	var img *image.Image
@@ -91,18 +97,18 @@ func (c *Client) Fetch(ctx context.Context, ref image.Ref, opts Options) (*image
 		if err != nil {
 			return err
 		}
-		evidence, err := c.verify(ctx, src, ref, r, opts)
+		evidence, err := c.verify(ctx, src, name, r, opts)
 		if err != nil {
 			return err
 		}
 		j := &job{Client: c, src: src, img: r, opts: opts, draft: image.Draft{
-			Manifest: r.doc.raw, Config: r.config, Name: ref.String(), Source: from,
+			Manifest: r.doc.raw, Config: r.config, Name: name.String(), Source: from,
 			Verified: evidence.String(), Evidence: evidence, AllowRollback: opts.AllowRollback,
 		}}
 		if a, ok := src.(*appcImage); ok {
 			j.draft.Caching = a.caching
 		}
-		if moves(ref) {
+		if moves(name) {
 			j.draft.Root = r.root
 		}
 		img, err = j.complete(ctx)

@@ -32,7 +32,8 @@ func (c *Client) verify(ctx context.Context, src source, ref image.Ref, r *resol
 			return image.Evidence{}, err
 		}
 	}
-	if a, ok := src.(*appcImage); ok {
+	a, isAppc := src.(*appcImage)
+	if isAppc && opts.Name == (image.Ref{}) {
 		return a.evidence, nil // it was verified before it was converted
 	}
 	if c.Trust == nil {
@@ -48,7 +49,11 @@ func (c *Client) verify(ctx context.Context, src source, ref image.Ref, r *resol
 	}
 	repo, ok := src.(*repository)
 	if !ok {
-		return c.Trust.Verify(ctx, unsigned{}, name, digests...)
+		e, err := c.Trust.Verify(ctx, unsigned{}, name, digests...)
+		if isAppc {
+			e.Archive = a.evidence.Archive
+		}
+		return e, err
 	}
 	return c.Trust.Verify(ctx, signatures{repo}, name, digests...)
 }

@@ -82,7 +82,7 @@ func TestACIResume(t *testing.T) {
 				t.Errorf("requests %q, want %d", tc.site.requests, tc.requests)
 			}
 			if err == nil {
-				got, err := c.Store.ReadFile(t.Context(), img, "/a", 1<<20)
+				got, err := readFile(t, c.Store, img, "/a")
 				if err != nil || len(got) != 16<<14 {
 					t.Errorf("%d bytes, %v", len(got), err)
 				}

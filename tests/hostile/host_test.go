@@ -261,7 +261,11 @@ func (h *host) goodFetch(t *testing.T, before snapshot) {
 	if err != nil {
 		t.Fatalf("the next good fetch: %v", err)
 	}
-	if data, err := store.ReadFile(t.Context(), img, "/good", 1000); err != nil || string(data) != t.Name() {
+	dir := filepath.Join(t.TempDir(), "good")
+	if err := store.Extract(t.Context(), img, dir); err != nil {
+		t.Errorf("the next good image: %v", err)
+	}
+	if data, err := os.ReadFile(filepath.Join(dir, "good")); err != nil || string(data) != t.Name() {
 		t.Errorf("the next good image has %q, %v", data, err)
 	}
 	h.remove(t, img.ID.String())

@@ -31,6 +31,7 @@ type fetchOptions struct {
 	rollback    bool
 	signature   string
 	pull        runtime.PullPolicy
+	name        image.Ref // of image import
 }
 
 func newFetchCommand(e *env) *cobra.Command {
@@ -135,7 +136,7 @@ func (e *env) fetch(ctx context.Context, store *image.Store, ref image.Ref, o fe
 			e.unit.event(ev)
 		}
 	}
-	return c.Fetch(ctx, ref, fetch.Options{Platform: o.platform, KeepBlobs: o.keepBlobs, AllowRollback: o.rollback, Signature: o.signature})
+	return c.Fetch(ctx, ref, fetch.Options{Platform: o.platform, KeepBlobs: o.keepBlobs, AllowRollback: o.rollback, Signature: o.signature, Name: o.name})
 }
 
 func parsePlatform(s string) (string, error) {

@@ -7,8 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 )
 
 func newImageExportCommand(e *env) *cobra.Command {
@@ -32,7 +34,8 @@ func runImageExport(ctx context.Context, e *env, name, file string, overwrite bo
 	return writeFile(file, overwrite, 0o644, func(w io.Writer) error { return r.Store.Export(ctx, i, w) })
 }
 
-// writeFile writes beside file and renames, so that file is whole or not there.
+// writeFile makes a file that has no name until it is whole: who is killed leaves nothing. Where the file system knows no such files
+// (NFS) it is FILE.gantry-PID until then, and so it is for a moment where it replaces another.
 func writeFile(file string, overwrite bool, mode os.FileMode, write func(io.Writer) error) error {
 	if file == "" {
 		return usagef("the name of the file is empty: is a variable of the script not set?")
@@ -41,16 +44,39 @@ func writeFile(file string, overwrite bool, mode os.FileMode, write func(io.Writ
 		return withHint(fmt.Errorf("write %s: %w", file, fs.ErrExist), "--overwrite replaces it")
 	}
 	temp := fmt.Sprintf("%s.gantry-%d", file, os.Getpid())
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	f, err := os.OpenFile(filepath.Dir(file), os.O_WRONLY|unix.O_TMPFILE, mode)
+	nameless := err == nil
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		f, err = os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	}
 	if err != nil {
 		return err
 	}
 	err = write(f)
-	if err = errors.Join(err, f.Close()); err == nil {
+	if nameless && err == nil {
+		if err = linkAs(f, file); overwrite && errors.Is(err, fs.ErrExist) {
+			err = linkAs(f, temp) // which has to be a rename then
+			nameless = err != nil
+		}
+	}
+	err = errors.Join(err, f.Close())
+	if nameless {
+		return err
+	}
+	if err == nil {
 		err = os.Rename(temp, file)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(temp))
+	}
+	return nil
+}
+
+// linkAs gives a file without a name one that is free.
+func linkAs(f *os.File, name string) error {
+	err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
+	if err != nil {
+		return &os.PathError{Op: "create", Path: name, Err: err}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -45,10 +46,11 @@ func runImageTree(ctx context.Context, e *env, o treeOptions, name, dir string) 
 	if _, err := os.Lstat(dir); err == nil && !o.overwrite {
 		return withHint(fmt.Errorf("unpack into %s: %w", dir, fs.ErrExist), "--overwrite replaces it")
 	}
-	temp, err := os.MkdirTemp(filepath.Dir(dir), ".gantry-") // 0700
+	temp, release, err := treeStage(filepath.Dir(dir))
 	if err != nil {
 		return err
 	}
+	defer release()
 	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
 	made := filepath.Join(temp, "image")
 	if o.rootfsOnly {
@@ -60,6 +62,56 @@ func runImageTree(ctx context.Context, e *env, o treeOptions, name, dir string) 
 		return err
 	}
 	return replaceDir(made, dir, o.overwrite)
+}
+
+// stagePrefix of directories in which a tree is unpacked. The number behind it is random.
+const stagePrefix = ".gantry-unpack-"
+
+// treeStage makes a directory beside what is to be made, locked as long as its maker lives, and removes those there whose maker was
+// killed: a directory needs a name, and gc knows no place but its own.
+func treeStage(parent string) (dir string, release func(), err error) {
+	old, err := os.ReadDir(parent)
+	if err != nil {
+		return "", nil, err
+	}
+	for _, e := range old {
+		if path := filepath.Join(parent, e.Name()); e.IsDir() && strings.HasPrefix(e.Name(), stagePrefix) {
+			if f, err := lockStage(path); err == nil {
+				os.RemoveAll(path) // whose removal is a courtesy
+				f.Close()
+			}
+		}
+	}
+	for {
+		if dir, err = os.MkdirTemp(parent, stagePrefix); err != nil { // 0700
+			return "", nil, err
+		}
+		f, err := lockStage(dir)
+		if err == nil {
+			return dir, func() { f.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, fs.ErrNotExist) { // it looked like one whose maker is dead, and another took it
+			return "", nil, errors.Join(err, os.RemoveAll(dir))
+		}
+	}
+}
+
+// lockStage locks a directory of ours, if nobody has it and it still has that name.
+func lockStage(dir string) (*os.File, error) {
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	var locked, named unix.Stat_t
+	err = errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB), unix.Fstat(int(f.Fd()), &locked), unix.Lstat(dir, &named))
+	if err == nil && (locked.Ino != named.Ino || int(locked.Uid) != unix.Geteuid()) {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // unpackImage writes what rkt wrote of an image: a manifest, as fetched, beside its rootfs; and the config, which is a document of
