@@ -31,6 +31,7 @@ What each contender does, so that the ratios can be read rightly:
 - A **fetch** goes into a new ext4 file system on a loop device; gantry's alone is durable when it is acknowledged. The registry is
   Debian's docker-registry on 127.0.0.1. The floors work on local files: no network, no digest, no store. The image of 1 MB goes
   into an empty directory.
+- Where the milliseconds of a run go is in [startup.md](startup.md).
 - **Many pods** are started by xargs -P 8. The list of 4,000 is of copies of pods that were run, under other UUIDs.
 - **Wake-ups** are context switches of all threads of the supervisor and the reaper, while nothing is asked of them.
 - **TCP** is iperf3's, two seconds a round, server and client on this machine.
