@@ -223,7 +223,10 @@ func removeCgroup(dir string) error {
 		return nil
 	}
 	entries, readErr := os.ReadDir(dir)
-	if readErr != nil {
+	switch {
+	case errors.Is(readErr, unix.ENOENT): // under a read-only file system, as systemd mounts /sys/fs/cgroup of hybrid hosts, where a hierarchy is hidden
+		return nil
+	case readErr != nil:
 		return errors.Join(err, readErr)
 	}
 	for _, e := range entries {

@@ -39,6 +39,7 @@ for c in /sys/fs/cgroup/*/"$NAME"; do
 	*) mount -t cgroup -o "$h" cgroup "$R/sys/fs/cgroup/$h" ;;
 	esac
 done
+mount -o remount,ro "$R/sys/fs/cgroup" # as systemd does where it mounts it itself
 mkdir -p "$R/var/log/journal" "$R/usr/libexec/gantry" "$R/var/lib/gantry"
 mount --bind "$STATE/share" "$R/mnt"
 mount --bind "$STATE/data" "$R/var/lib/gantry"

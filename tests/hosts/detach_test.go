@@ -114,3 +114,13 @@ kill -STOP $(pgrep -f '^gantry run')`)
 	thaw()
 	m.clean(t) // of processes too, which systemd has to wait for first
 }
+
+// A pod in the foreground of a shell says what its app says, and nothing of gantry's, on a host whose /sys/fs/cgroup is read-only.
+func TestForeground(t *testing.T) {
+	m := boot(t)
+	code, stdout, stderr := m.run(t, "gantry", "run", "--rm", "--net=none", busybox, "--", "echo", "hello")
+	if code != 0 || stdout != "hello\n" || stderr != "" {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	m.clean(t)
+}

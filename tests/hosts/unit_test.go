@@ -32,6 +32,9 @@ func (m machine) unit(t *testing.T, name, text string) {
 	t.Cleanup(func() {
 		m.must(t, "systemctl", "stop", name)
 		m.run(t, "systemctl", "reset-failed", name)
+		if j := m.journal(t, name); strings.Contains(j, ": undo ") {
+			t.Errorf("a supervisor could not undo what it had made:\n%s", j)
+		}
 		m.clean(t)
 	})
 }
