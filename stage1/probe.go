@@ -53,7 +53,7 @@ func (s *supervisor) ask(a *app) error {
 		"gantry-launch", "enter", "--run-dir=" + s.runDir, "--pod-dir=" + s.opts.Path, "--app=" + a.Name, "--limit=" + commandTime, "--",
 	}
 	a.probe.of = a.runs
-	a.probe.pid, err = spawn(s.opts.Programs.Launch, append(argv, a.readiness.Command...), []*os.File{null, null, null}, nil)
+	a.probe.pid, err = spawn(s.launchProgram.now(), append(argv, a.readiness.Command...), []*os.File{null, null, null}, nil)
 	return err
 }
 

@@ -55,6 +55,7 @@ type supervisor struct {
 	started  time.Time
 	cgroup   *podCgroup
 	runDir   string
+	programs
 	undo     undoStack
 	announce announcer
 	streams  streams
@@ -165,6 +166,9 @@ func (s *supervisor) digest() *pods.Digest {
 func (s *supervisor) open() (err error) {
 	if err := pods.CheckOwners(s.opts.Path); err != nil {
 		return fmt.Errorf("pod directory: %w", err)
+	}
+	if err := s.keepPrograms(); err != nil {
+		return err
 	}
 	uuid := filepath.Base(s.opts.Path)
 	if s.pod, err = pods.OpenFile(s.opts.Dir, uuid); err != nil {
@@ -330,7 +334,7 @@ func (s *supervisor) openStreams() error {
 	}
 	var err error
 	if s.launcher == nil {
-		s.launcher, err = startLauncher(s.opts.Programs.Launch, nil)
+		s.launcher, err = startLauncher(s.launchProgram.now(), nil)
 	}
 	return err
 }

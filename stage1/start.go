@@ -58,7 +58,7 @@ func isUp(level []*app) bool {
 func (s *supervisor) launch(apps []*app) {
 	l, err := s.launcher, error(nil)
 	if s.launcher = nil; l == nil {
-		l, err = startLauncher(s.opts.Programs.Launch, s.cgroup.fd())
+		l, err = startLauncher(s.launchProgram.now(), s.cgroup.fd())
 	} else {
 		err = s.cgroup.adopt(l.pid)
 	}
@@ -82,7 +82,7 @@ func (s *supervisor) launch(apps []*app) {
 
 // request returns what the launcher is asked, and the descriptors that it needs for that.
 func (s *supervisor) request(apps []*app) (*pods.Launch, []*os.File) {
-	req := &pods.Launch{StateDir: filepath.Join(s.runDir, "lc"), Init: s.opts.Programs.Init}
+	req := &pods.Launch{StateDir: filepath.Join(s.runDir, "lc"), Init: s.initProgram.now()}
 	for _, a := range apps {
 		config, filter := a.toRun()
 		req.Apps = append(req.Apps, pods.LaunchApp{
