@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -86,22 +85,15 @@ type attachment struct {
 }
 
 func attachTo(ctx context.Context, pod *pods.Pod, app string, req *pods.ControlRequest) (*attachment, error) {
-	var names []string
-	if app != "" {
-		names = []string{app}
-	}
-	apps, err := chooseApps(pod, names)
+	app, err := chooseApp(pod, app)
 	if err != nil {
 		return nil, err
-	}
-	if len(apps) != 1 {
-		return nil, requestErrorf("pod %s has several apps: say --app=%s", pod.UUID, strings.Join(apps, "|"))
 	}
 	conn, err := reach(ctx, pod)
 	if err != nil {
 		return nil, err
 	}
-	a := &attachment{app: apps[0], conn: conn, over: make(chan struct{})}
+	a := &attachment{app: app, conn: conn, over: make(chan struct{})}
 	req.App = a.app
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/gantryrun/gantry/pods"
@@ -47,22 +46,15 @@ func (r *Runtime) Enter(ctx context.Context, pod *pods.Pod, opts EnterOptions) e
 	if err != nil {
 		return err
 	}
-	var names []string
-	if opts.App != "" {
-		names = []string{opts.App}
-	}
-	apps, err := chooseApps(pod, names)
+	app, err := chooseApp(pod, opts.App)
 	if err != nil {
 		return err
-	}
-	if len(apps) != 1 {
-		return requestErrorf("pod %s has several apps: say --app=%s", pod.UUID, strings.Join(apps, "|"))
 	}
 	launch, err := r.Programs.Find(launchProgram)
 	if err != nil {
 		return err
 	}
-	argv := []string{launch, "enter", "--verb=" + opts.Verb, "--run-dir=" + run.RunDir, "--app=" + apps[0], "--pod-dir=" + filepath.Join(r.Pods().Path(), pod.UUID)}
+	argv := []string{launch, "enter", "--verb=" + opts.Verb, "--run-dir=" + run.RunDir, "--app=" + app, "--pod-dir=" + filepath.Join(r.Pods().Path(), pod.UUID)}
 	if r.JSON {
 		argv = append(argv, report.JSONFlag)
 	}

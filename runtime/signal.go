@@ -175,6 +175,24 @@ func chooseApps(pod *pods.Pod, names []string) ([]string, error) {
 	return names, nil
 }
 
+// chooseApp is the app called name, or the only one where there is no name.
+func chooseApp(pod *pods.Pod, name string) (string, error) {
+	var names []string
+	if name != "" {
+		names = []string{name}
+	}
+	apps, err := chooseApps(pod, names)
+	switch {
+	case err != nil:
+		return "", err
+	case len(apps) == 0:
+		return "", requestErrorf("pod %s has no app", pod.UUID)
+	case len(apps) > 1:
+		return "", requestErrorf("pod %s has several apps: say --app=%s", pod.UUID, strings.Join(apps, "|"))
+	}
+	return apps[0], nil
+}
+
 // appProcess opens an app's first process, from what libcontainer notes about it.
 func appProcess(runDir, app string) (*process, error) {
 	data, err := os.ReadFile(filepath.Join(runDir, "lc", filepath.Base(runDir)+"."+app, "state.json"))

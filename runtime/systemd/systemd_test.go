@@ -196,3 +196,11 @@ func BenchmarkGenerate(b *testing.B) {
 		}
 	}
 }
+
+// TestUUIDFileQuoted: the name of the file is one word in each line of the unit.
+func TestUUIDFileQuoted(t *testing.T) {
+	u := Unit{UUIDFile: "/run/a b", Gantry: "/usr/bin/gantry"}
+	if text := u.String(); !strings.Contains(text, `rm --force "--uuid-file=/run/a b"`) {
+		t.Error(text)
+	}
+}

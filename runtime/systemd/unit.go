@@ -36,7 +36,7 @@ func (u Unit) String() string {
 		"Restart=on-failure",
 		"RuntimeDirectory=gantry", "RuntimeDirectoryPreserve=yes",
 		"ExecStart=" + strings.Join(slices.Concat([]string{u.Gantry, "run"}, u.Run), " "),
-		"ExecStopPost=-" + u.Gantry + " rm --force --uuid-file=" + u.UUIDFile,
+		"ExecStopPost=-" + u.Gantry + " rm --force " + Quote("--uuid-file="+u.UUIDFile),
 	}), u.Service)
 	section("Install", nil, u.Install)
 	return strings.TrimSuffix(b.String(), "\n")

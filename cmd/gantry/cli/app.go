@@ -121,6 +121,9 @@ func findApp(s *runtime.Status, name string) (*runtime.AppStatus, error) {
 			return &s.Status[i], nil
 		}
 	}
+	if len(s.Status) == 0 {
+		return nil, usagef("pod %s has no app", s.UUID)
+	}
 	if name == "" {
 		return nil, usagef("pod %s has %d apps: say --app=NAME", s.UUID, len(s.Status))
 	}
