@@ -11,6 +11,8 @@ func TestReaders(t *testing.T) {
 	m := boot(t)
 	m.put(t, "packaging/sysusers.d/gantry.conf", "/usr/lib/sysusers.d/gantry.conf")
 	m.must(t, "systemd-sysusers", "gantry.conf")
+	m.put(t, "packaging/tmpfiles.d/gantry.conf", "/usr/lib/tmpfiles.d/gantry.conf")
+	m.must(t, "systemd-tmpfiles", "--create", "gantry.conf") // a /run/gantry that gantry itself made is root's alone
 	for _, u := range []string{"gantry-list.socket", "gantry-list@.service", "gantry-metrics.socket", "gantry-metrics@.service"} {
 		m.put(t, "packaging/systemd/"+u, "/run/systemd/system/"+u)
 	}
