@@ -37,7 +37,7 @@ func TestAlive(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(5 * time.Second); other.Alive() && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); other.Alive() && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	if other.Alive() {

@@ -190,7 +190,7 @@ func TestF2Endless(t *testing.T) {
 			if (err == nil) != (name == "ping") { // nobody reads what a ping says
 				t.Errorf("got %v", err)
 			}
-			if took := time.Since(start); took > 5*time.Second {
+			if took := time.Since(start); took > time.Minute {
 				t.Errorf("took %s", took)
 			}
 			if grown := rss(t) - before; grown > 64<<20 {

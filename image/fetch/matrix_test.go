@@ -101,7 +101,7 @@ func stalled(part int) fault {
 		}
 		select {
 		case <-r.Context().Done():
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 		}
 		return true
 	}
@@ -209,17 +209,17 @@ func (m *matrix) body(object string) []byte {
 }
 
 // fetchOne fetches under the fault and says what came of it: "" or the error.
-func (m *matrix) fetchOne(t *testing.T, object string, f fault, ca string) error {
+func (m *matrix) fetchOne(t *testing.T, object string, f fault, ca string, stall time.Duration) error {
 	t.Helper()
 	m.on(object, f)
 	c := newClient(t)
-	c.Stall, c.backoff = 300*time.Millisecond, time.Millisecond
+	c.Stall, c.backoff = stall, time.Millisecond
 	c.Trust = cosignerPolicy(t, m.host(), m.signer.PublicPEM())
 	c.ConfigDirs = []string{configDir(t, "registries.d/x.json", registries(`{"prefix":"`+m.host()+`","ca":"ca.pem"}`), "registries.d/ca.pem", ca,
 		"auth.d/x.json", `{"kind":"auth","version":"v1","domains":["`+m.host()+`"],"type":"basic","credentials":{"user":"user","password":"secret"}}`)}
 	start := time.Now()
 	img, err := c.Fetch(t.Context(), mustRef(t, m.host()+"/app:1"), Options{Platform: "linux/amd64"})
-	if took := time.Since(start); took > 15*time.Second {
+	if took := time.Since(start); took > 2*time.Minute {
 		t.Errorf("took %s", took)
 	}
 	if err == nil {
@@ -256,6 +256,10 @@ func TestFaultMatrix(t *testing.T) {
 	ca, elsewhere := troubledServers(t)
 	cells := 0
 	for _, row := range faultRows() {
+		stall := 20 * time.Second // a busy machine is no silent registry
+		if strings.HasPrefix(row.name, "silent") {
+			stall = 300 * time.Millisecond
+		}
 		t.Run(row.name, func(t *testing.T) {
 			for i, object := range objects {
 				cells++
@@ -263,7 +267,7 @@ func TestFaultMatrix(t *testing.T) {
 					t.Parallel()
 					m := newMatrix(t)
 					m.elsewhere = func(name string) string { return elsewhere(t, m, name) }
-					err := m.fetchOne(t, object, row.fault, ca)
+					err := m.fetchOne(t, object, row.fault, ca, stall)
 					if got := outcome(err); got != row.want[i] {
 						t.Errorf("outcome %c, want %c: %v", got, row.want[i], err)
 					}

@@ -123,7 +123,10 @@ func TestBlobFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClient(t)
-			c.Stall, c.backoff = 300*time.Millisecond, time.Millisecond
+			c.Stall, c.backoff = 20*time.Second, time.Millisecond
+			if errors.Is(tc.want, ErrStalled) {
+				c.Stall = 300 * time.Millisecond
+			}
 			b := &brokenBlob{blob: blob, serve: tc.serve}
 			d := digest.FromBytes(blob)
 			reg.on(b.fault(d))

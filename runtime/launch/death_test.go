@@ -64,7 +64,7 @@ func TestSupervisorDies(t *testing.T) {
 		watch = append(watch, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 	}
 	p.must(cmd.Process.Kill())
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		_, _ = unix.Poll(watch, 10)
 		for { // the orphans come to us, and the reaper does not end before they are collected
 			if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != nil || pid <= 0 {
@@ -100,7 +100,7 @@ func TestSupervisorDiesDuringStart(t *testing.T) {
 			p.must(conn.Close())
 			killed := cmd.Wait() != nil // or it had answered, and was through
 			pids := p.processes(t)
-			for deadline := time.Now().Add(2 * time.Second); killed && len(pids) > 0; pids = p.processes(t) {
+			for deadline := time.Now().Add(time.Minute); killed && len(pids) > 0; pids = p.processes(t) {
 				if time.Now().After(deadline) { // they need not be dead yet, when they have been killed
 					t.Errorf("processes %v are left behind", pids)
 					break
@@ -123,7 +123,7 @@ func TestLauncherDies(t *testing.T) {
 		_ = cmd.Wait()
 		p.must(conn.Close())
 		// What was not in the cgroup yet dies of its broken pipes.
-		for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 			p.killCgroup(t)
 			if children(t) == 1 { // the reaper
 				break

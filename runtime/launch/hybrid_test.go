@@ -48,7 +48,7 @@ func TestEnterJoinsHybridCgroup(t *testing.T) {
 	if _, err := stdout.Read(make([]byte, 3)); err != nil {
 		t.Error(err)
 	}
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) { // the command may be faster than it
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) { // the command may be faster than it
 		procs, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 		p.must(err)
 		if !strings.Contains("\n"+string(procs), fmt.Sprintf("\n%d\n", cmd.Process.Pid)) {

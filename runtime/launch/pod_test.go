@@ -174,7 +174,7 @@ func (p *pod) close() {
 // reapAll collects every child of this process, and fails where one does not die.
 func reapAll(t testing.TB) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
 		for err == nil && pid > 0 {
 			pid, err = unix.Wait4(-1, nil, unix.WNOHANG, nil)

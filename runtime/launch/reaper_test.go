@@ -33,7 +33,7 @@ func TestReaper(t *testing.T) {
 		t.Errorf("it has an environment: %q", env)
 	}
 	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	for deadline := time.Now().Add(time.Second); len(fds) > 2 && time.Now().Before(deadline); { // it may still be about to close ready
+	for deadline := time.Now().Add(time.Minute); len(fds) > 2 && time.Now().Before(deadline); { // it may still be about to close ready
 		fds, err = os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	}
 	if err != nil || len(fds) != 2 {
@@ -47,12 +47,12 @@ func TestReaper(t *testing.T) {
 		t.Errorf("it takes %d kB", pss)
 	}
 	// An orphan in the pod is the reaper's, and collected; the reaper's own program is out of reach.
-	code, out := p.run(nil, "sh", "-c", "(sh -c 'sleep 0.05; grep PPid /proc/self/status; kill -9 $$' &); sleep 0.1; sleep 0.1; "+
+	code, out := p.run(nil, "sh", "-c", "(sh -c 'sleep 0.05; grep PPid /proc/self/status; touch /tmp/seen; kill -9 $$' &); until [ -e /tmp/seen ]; do sleep 0.05; done; "+
 		"ls /proc/1/exe 2>&1 | grep -c .; ls -l /proc/1/exe 2>&1; kill -9 1; echo alive")
 	if code != 0 || !strings.Contains(out, "PPid:\t") || !strings.Contains(out, "ermission denied") || !strings.HasSuffix(out, "alive\n") {
 		t.Errorf("got exit code %d and %q", code, out)
 	}
-	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 		if err == nil && len(data) == 0 {
 			break

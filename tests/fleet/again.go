@@ -33,7 +33,7 @@ func reboot(ctx context.Context, l *lab) (string, error) {
 	if err := l.writeRemote(); err != nil {
 		return "", err
 	}
-	err := await(ctx, time.Minute, "all pods of "+h.name, func() (bool, error) {
+	err := await(ctx, 2*patience, "all pods of "+h.name, func() (bool, error) {
 		for _, i := range h.instances {
 			if s, err := i.ask(ctx); err != nil || s.Starts != before[i.name]+1 {
 				return false, fmt.Errorf("%s: %+v: %w", i.name, s, err)
@@ -43,7 +43,7 @@ func reboot(ctx context.Context, l *lab) (string, error) {
 	})
 	took := time.Since(start)
 	if err == nil {
-		err = l.complete(ctx, 30*time.Second)
+		err = l.complete(ctx)
 	}
 	if err == nil {
 		err = errors.Join(h.settled(ctx), h.leased(ctx))
@@ -96,7 +96,7 @@ func upgrade(ctx context.Context, l *lab) (string, error) {
 		return "", err
 	}
 	figure := fmt.Sprintf("%d files replaced under %d pods; each status, inspect, logs, enter, stats; one app and one pod restarted", replaced, len(h.instances))
-	return figure, errors.Join(h.settled(ctx), l.complete(ctx, 10*time.Second))
+	return figure, errors.Join(h.settled(ctx), l.complete(ctx))
 }
 
 // show is what a host has to do with a pod directory of another day: show all of it, and remove it.

@@ -11,12 +11,10 @@ import (
 	"time"
 )
 
-// perSecond is how often the client asks.
-const perSecond = 100
-
 // client asks the edges for the service, at a constant rate: a request is sent when its time has come, whether the one before
 // was answered or not. Each has a connection of its own.
 type client struct {
+	rate int // requests a second
 	stop func()
 	wait sync.WaitGroup
 	mu   sync.Mutex
@@ -28,7 +26,7 @@ type client struct {
 // ask starts a client.
 func (l *lab) ask(ctx context.Context) *client {
 	ctx, cancel := context.WithCancel(ctx)
-	c := &client{stop: cancel, by: map[string]int{}}
+	c := &client{rate: l.rate, stop: cancel, by: map[string]int{}}
 	var edges []string
 	for _, i := range l.all() {
 		if i.service == "edge" {
@@ -37,7 +35,7 @@ func (l *lab) ask(ctx context.Context) *client {
 	}
 	transport := &http.Transport{DisableKeepAlives: true}
 	c.wait.Go(func() {
-		tick := time.NewTicker(time.Second / perSecond)
+		tick := time.NewTicker(time.Second / time.Duration(l.rate))
 		defer tick.Stop()
 		for n := 0; ; n++ {
 			select {
@@ -52,7 +50,7 @@ func (l *lab) ask(ctx context.Context) *client {
 }
 
 func (c *client) one(ctx context.Context, transport http.RoundTripper, url string) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	start := time.Now()
 	release, err := get(ctx, transport, url)
@@ -95,7 +93,7 @@ func (c *client) finish() (string, error) {
 	if len(c.took) == 0 {
 		return "no answers", fmt.Errorf("no request was answered: %v", c.bad)
 	}
-	figure := fmt.Sprintf("%d requests (%d a second), %d failed, median %.0f ms, 99%% within %.0f ms, all within %.0f ms", len(c.took)+len(c.bad), perSecond, len(c.bad),
+	figure := fmt.Sprintf("%d requests (%d a second), %d failed, median %.0f ms, 99%% within %.0f ms, all within %.0f ms", len(c.took)+len(c.bad), c.rate, len(c.bad),
 		ms(c.took[len(c.took)/2]), ms(c.took[len(c.took)*99/100]), ms(c.took[len(c.took)-1]))
 	if len(c.bad) > 0 {
 		return figure, fmt.Errorf("failed requests: %s", strings.Join(c.bad[:min(len(c.bad), 5)], "; "))

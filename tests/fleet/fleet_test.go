@@ -32,7 +32,7 @@ func TestSmallFleet(t *testing.T) {
 		return
 	}
 	s := settings{
-		bin: bin, root: root, hosts: 2, pods: 3, kills: len(killings), exited: 10, parallel: 3, gate: 3, lines: 50_000,
+		bin: bin, root: root, hosts: 2, pods: 3, kills: len(killings), exited: 10, parallel: 3, gate: 3, lines: 50_000, rate: 20,
 		cold: 2 * time.Minute, warm: 2 * time.Minute,
 	}
 	if s.work, err = os.MkdirTemp("", "gantry-fleet-"); err != nil {

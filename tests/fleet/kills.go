@@ -86,7 +86,7 @@ func kills(ctx context.Context, l *lab) (string, error) {
 		figure += fmt.Sprintf("; ready and announced again at the same address after %.2f s in the median, %.2f s at most", took[len(took)/2].Seconds(), took[len(took)-1].Seconds())
 	}
 	figure += "; meanwhile " + seen
-	return figure, errors.Join(append(errs, l.complete(ctx, 10*time.Second))...)
+	return figure, errors.Join(append(errs, l.complete(ctx))...)
 }
 
 func tally(counts map[string]int) string {
@@ -124,7 +124,7 @@ func (h *host) kill(ctx context.Context, k killing, i instance, extra string, ra
 	}
 	start := time.Now()
 	var now []string
-	err = await(ctx, 30*time.Second, "the pod", func() (bool, error) {
+	err = await(ctx, 2*patience, "the pod", func() (bool, error) {
 		out, err := h.sh(ctx, "systemctl show --value -p MainPID -p NRestarts -p ActiveState pod@"+i.name+"; cat /run/gantry/pod@"+i.name+".uuid")
 		now = strings.Fields(out)
 		return err == nil && len(now) == 4 && now[2] == "active" && now[0] != was[0] && now[3] != was[2], err
@@ -142,7 +142,7 @@ func (h *host) kill(ctx context.Context, k killing, i instance, extra string, ra
 	if restarts > past+1 {
 		return back, fmt.Errorf("%d restarts, after %d before: the first new pod did not get what it needed", restarts, past)
 	}
-	left, err := h.sh(ctx, "find /sys/fs/cgroup /var/lib/gantry/pods /run/gantry -name '*"+was[2]+"*'")
+	left, err := h.sh(ctx, "find /sys/fs/cgroup /var/lib/gantry/pods /run/gantry -name '*"+was[2]+"*' 2>/dev/null || :") // what goes while find looks is no error
 	if err == nil && left != "" {
 		err = fmt.Errorf("of the pod before there is left: %s", left)
 	}

@@ -37,6 +37,7 @@ type settings struct {
 	parallel    int // instances that a rollout changes at once
 	gate        int // how long a bad release may take to be ready, in seconds
 	lines       int // of the log storm
+	rate        int // requests of the client in a second
 	cold, warm  time.Duration
 }
 
@@ -47,7 +48,7 @@ func main() {
 	if code, isInit := box.Init(); isInit {
 		os.Exit(code)
 	}
-	s := settings{cold: 60 * time.Second, warm: 20 * time.Second}
+	s := settings{rate: 100, cold: 60 * time.Second, warm: 20 * time.Second}
 	flag.StringVar(&s.bin, "bin", "bin", "directory of gantry's programs")
 	flag.StringVar(&s.root, "root", ".", "the work tree")
 	flag.StringVar(&s.out, "o", "", "file for the table (default: standard output)")

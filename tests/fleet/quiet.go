@@ -44,7 +44,7 @@ func (h *host) count(ctx context.Context) (string, error) {
 
 // settled waits until a census finds what is expected: gc may be running just then.
 func (h *host) settled(ctx context.Context) error {
-	return await(ctx, 10*time.Second, "a host with nothing but its pods", func() (bool, error) {
+	return await(ctx, patience, "a host with nothing but its pods", func() (bool, error) {
 		differs, err := h.count(ctx)
 		if err == nil && differs != "" {
 			err = fmt.Errorf("%s", differs)
@@ -65,11 +65,7 @@ echo $sum`
 func onlySupervisors(ctx context.Context, l *lab) (string, error) {
 	processes, kB := 0, 0
 	for _, h := range l.hosts {
-		differs, err := h.count(ctx)
-		if err == nil && differs != "" {
-			err = fmt.Errorf("%s", differs)
-		}
-		if err != nil {
+		if err := h.settled(ctx); err != nil {
 			return "", err
 		}
 		for name, n := range h.expected() {

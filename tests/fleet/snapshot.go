@@ -47,7 +47,7 @@ func (h *host) snapshot(ctx context.Context) (s snapshot, err error) {
 
 // leaks waits until the host is as it was before its first pod, and returns what is still different.
 func (h *host) leaks(ctx context.Context) ([]string, error) {
-	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
 		now, err := h.snapshot(ctx)
 		if err != nil {
 			return nil, err
