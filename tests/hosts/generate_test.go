@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -100,27 +99,33 @@ func TestGenerator(t *testing.T) {
 	}
 }
 
-// A hundred pod files hold the boot up by milliseconds. The bound leaves room for a busy machine: the target is 10 ms.
+// A hundred pod files hold the boot up by little more than one does. (The target, 10 ms, is measured by tests/bench: how fast this machine is,
+// and how busy, is nothing to judge.)
 func TestGeneratorTime(t *testing.T) {
 	m := boot(t)
 	for i := range 100 {
-		m.write(t, fmt.Sprintf("/run/hundred/pod%d.pod", i),
-			fmt.Sprintf("[Pod]\nNet=none\nSetEnv=N=%d\n[App a]\nImage=reg.example/x:1\nArgs=serve --port=80\n[Install]\nWantedBy=multi-user.target\n", i))
+		pod := fmt.Sprintf("[Pod]\nNet=none\nSetEnv=N=%d\n[App a]\nImage=reg.example/x:1\nArgs=serve --port=80\n[Install]\nWantedBy=multi-user.target\n", i)
+		m.write(t, fmt.Sprintf("/run/pods.100/pod%d.pod", i), pod)
+		if i == 0 {
+			m.write(t, "/run/pods.1/pod0.pod", pod)
+		}
 	}
-	line := `for i in 1 2 3 4 5 6 7 8 9 10; do mkdir /run/out; a=$(date +%s%N); gantry systemd generator --pods=/run/hundred /run/out /run/out /run/out
-b=$(date +%s%N); echo $((b - a)); rm -r /run/out; done`
-	var times []time.Duration
-	for s := range strings.FieldsSeq(m.sh(t, line)) {
-		d, err := time.ParseDuration(s + "ns")
-		if err != nil {
+	const line = `for i in 1 2 3 4 5 6 7 8 9 10; do for n in 1 100; do mkdir /run/out; a=$(date +%s%N); gantry systemd generator --pods=/run/pods.$n /run/out /run/out /run/out
+b=$(date +%s%N); echo $n $((b - a)); rm -r /run/out; done; done`
+	best := map[int]time.Duration{}
+	for said := range strings.Lines(m.sh(t, line)) {
+		var files int
+		var took time.Duration
+		if _, err := fmt.Sscan(said, &files, (*int64)(&took)); err != nil {
 			t.Fatal(err)
 		}
-		times = append(times, d)
+		if best[files] == 0 || took < best[files] {
+			best[files] = took
+		}
 	}
-	slices.Sort(times)
-	t.Logf("100 pod files: best %v, median %v", times[0], times[5])
-	if times[0] > 50*time.Millisecond {
-		t.Errorf("the generator takes %v", times[0])
+	t.Logf("1 pod file: %v, 100: %v", best[1], best[100])
+	if len(best) != 2 || best[100] > 20*best[1] {
+		t.Errorf("the generator takes %v", best)
 	}
 }
 
