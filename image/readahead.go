@@ -1,9 +1,6 @@
 package image
 
-import (
-	"io"
-	"unsafe"
-)
+import "io"
 
 // Blocks of a readAhead: enough that decompressing never waits for the hash, and few enough for four layers at once.
 const (
@@ -29,7 +26,7 @@ type block struct {
 func newReadAhead(src io.Reader) *readAhead {
 	r := &readAhead{full: make(chan block, blockCount), free: make(chan []byte, blockCount), quit: make(chan struct{})}
 	for range blockCount {
-		r.free <- aligned(blockSize)
+		r.free <- make([]byte, blockSize)
 	}
 	go r.run(src)
 	return r
@@ -86,10 +83,3 @@ func (r *readAhead) next() ([]byte, error) {
 
 // stop ends the goroutine, once src's Read returns. It may leave src mid-way.
 func (r *readAhead) stop() { close(r.quit) }
-
-// aligned makes a buffer that may be written past the page cache.
-func aligned(size int) []byte {
-	buf := make([]byte, size+directAlign)
-	skip := -uintptr(unsafe.Pointer(unsafe.SliceData(buf))) % directAlign
-	return buf[skip:][:size]
-}

@@ -61,5 +61,5 @@ func (s *Store) stageAgain(ctx context.Context, diffID digest.Digest) (*LayerSta
 		return nil, stageError(diffID, err)
 	}
 	st.again = true
-	return s.newLayerStage(st, diffID)
+	return newLayerStage(st, diffID)
 }
