@@ -105,7 +105,10 @@ func (o *appOptions) addSecurityFlags(fs *pflag.FlagSet) {
 func (o *appOptions) addLifeFlags(fs *pflag.FlagSet) {
 	a := &o.req
 	oneVar(fs, &a.StopSignal, "stop-signal", "SIGNAL", "signal that asks the app to end (default: the image's, else SIGTERM)", bundle.ParseSignal)
-	oneVar(fs, &o.stopTimeout, "stop-timeout", "DURATION", "from the stop signal to SIGKILL", parseDuration)
+	oneVar(fs, &o.stopTimeout, "stop-timeout", "DURATION", "from the stop signal to SIGKILL, a second at least (default 10s)", func(s string) (time.Duration, error) {
+		d, err := parseDuration(s)
+		return max(d, time.Second), err
+	})
 	oneVar(fs, &a.Ready, "ready", "HOW", "when the app is ready, for --after and the pod's readiness: notify (sd_notify), tcp:PORT, http:PORT[/PATH] or exec:COMMAND; default: when it runs", parseReady)
 	fs.BoolVar(&a.Watchdog, "watchdog", false, "WatchdogSec= of the unit is about this app too: it says WATCHDOG=1 to $NOTIFY_SOCKET in time, or the unit is killed")
 	fs.BoolVar(&a.Essential, "essential", true, "the pod ends when this app fails, and is over when all essential apps have ended")
@@ -217,7 +220,7 @@ func (o *appOptions) request(pod *runtime.Request) (runtime.AppRequest, error) {
 	}
 	a.Args = o.args
 	if o.stopTimeout > 0 {
-		a.StopTimeout = max(1, int(o.stopTimeout/time.Second))
+		a.StopTimeout = int(o.stopTimeout / time.Second)
 	}
 	pod.Volumes = append(pod.Volumes, o.volumes...)
 	return a, nil

@@ -31,12 +31,12 @@ type waitFlag struct {
 
 func (w *waitFlag) addTo(fs *pflag.FlagSet, name, usage string) {
 	fs.Var(&value{typ: "DURATION", set: func(s string) error {
-		if b, err := strconv.ParseBool(s); err == nil {
-			*w = waitFlag{on: b}
+		if s == "true" || s == "false" { // not what else is a bool to Go: 1 is a second
+			*w = waitFlag{on: s == "true"}
 			return nil
 		}
 		d, err := parseDuration(s)
-		*w = waitFlag{on: err == nil, timeout: d}
+		*w = waitFlag{on: d > 0, timeout: d}
 		return err
 	}}, name, usage)
 	fs.Lookup(name).NoOptDefVal = "true"
@@ -49,7 +49,7 @@ func newStatusCommand(e *env) *cobra.Command {
 	addUUIDFile(fs, &o.uuidFile)
 	formatVar(fs, &o.format)
 	o.wait.addTo(fs, "wait", "wait until the pod is over")
-	o.waitReady.addTo(fs, "wait-ready", "wait until all apps have been started")
+	o.waitReady.addTo(fs, "wait-ready", "wait until all apps are ready, as their --ready says")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return runStatus(cmd.Context(), e, o, args) }
 	return cmd
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -21,7 +22,11 @@ func newStopCommand(e *env) *cobra.Command {
 	fs := cmd.Flags()
 	addUUIDFile(fs, &uuidFile)
 	fs.BoolVar(&o.Force, "force", false, "kill at once")
-	oneVar(fs, &o.Timeout, "timeout", "DURATION", "kill after this (default: each app's stop timeout)", parseDuration)
+	oneVar(fs, &o.Timeout, "timeout", "DURATION", "kill after this, 0: at once (default: each app's stop timeout)", func(s string) (time.Duration, error) {
+		d, err := parseDuration(s)
+		o.Force = o.Force || err == nil && d == 0
+		return d, err
+	})
 	alias(fs, "time", "t", "timeout")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return runStop(cmd.Context(), e, o, args, uuidFile) }
 	return cmd
@@ -90,7 +95,7 @@ func newRmCommand(e *env) *cobra.Command {
 	addUUIDFile(cmd.Flags(), &uuidFile)
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill a pod that is running first")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := needRoot(); err != nil {
+		if err := needHost(); err != nil {
 			return err
 		}
 		r, err := e.runtime()
