@@ -121,7 +121,7 @@ func waitExiting(ctx context.Context, pod *pods.Pod, state pods.State) error {
 	return nil
 }
 
-// Kill sends sig to the first process of each of the named apps, of all where none is named.
+// Kill sends sig to the first process of each of the named apps, of all that run where none is named.
 func Kill(pod *pods.Pod, sig unix.Signal, names []string) error {
 	state, err := pod.State()
 	if err != nil {
@@ -139,15 +139,23 @@ func Kill(pod *pods.Pod, sig unix.Signal, names []string) error {
 		return err
 	}
 	var errs []error
+	reached := 0
 	for _, a := range apps {
 		p, err := appProcess(run.RunDir, a)
 		if err == nil {
 			err = p.signal(sig)
 			p.close()
+			reached++
+		}
+		if errors.Is(err, ErrState) && len(names) == 0 {
+			continue // it is over, or about to be started again: the others are meant
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("app %s: %w", a, err))
 		}
+	}
+	if reached == 0 && len(errs) == 0 {
+		return stateErrorf("no app of pod %s is running", pod.UUID)
 	}
 	return errors.Join(errs...)
 }

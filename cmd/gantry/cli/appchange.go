@@ -110,7 +110,7 @@ func cutPod(args []string) (line, which []string, err error) {
 
 // onPod does something with a running pod, as root.
 func onPod(e *env, which []string, uuidFile string, do func(*runtime.Runtime, *pods.Pod) error) error {
-	if err := needRoot(); err != nil {
+	if err := needHost(); err != nil {
 		return err
 	}
 	r, err := e.runtime()

@@ -40,7 +40,7 @@ func runAttach(ctx context.Context, e *env, o *attachOptions, args []string) err
 	if err != nil {
 		return err
 	}
-	if err := needRoot(); err != nil {
+	if err := needHost(); err != nil {
 		return err
 	}
 	store, err := e.pods()

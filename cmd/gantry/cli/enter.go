@@ -41,7 +41,7 @@ func newEnterCommand(e *env) *cobra.Command {
 }
 
 func runEnter(cmd *cobra.Command, e *env, o runtime.EnterOptions, which []string, uuidFile string) error {
-	if err := needRoot(); err != nil {
+	if err := needHost(); err != nil {
 		return err
 	}
 	switch {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -201,10 +202,17 @@ func (e *env) networks() conf.Source {
 	return conf.Source{Dirs: conf.Dirs(e.systemConfig, e.localConfig, e.userConfig)}
 }
 
-// needRoot says so in one line, before half of the work fails on a permission.
-func needRoot() error {
+// needHost says in one line what is missing, before half of the work fails on a permission, or is done to the processes that a foreign
+// /proc shows under the numbers of ours.
+func needHost() error {
 	if unix.Geteuid() != 0 {
 		return withHint(fmt.Errorf("this needs root"), "run it with sudo")
+	}
+	switch self, err := os.Readlink("/proc/self"); {
+	case err != nil:
+		return withHint(fmt.Errorf("there is no /proc here"), "mount -t proc proc /proc")
+	case self != strconv.Itoa(os.Getpid()):
+		return withHint(fmt.Errorf("/proc is that of another PID namespace"), "mount -t proc proc /proc, as unshare --mount-proc does")
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func newGCCommand(e *env) *cobra.Command {
 }
 
 func runGC(ctx context.Context, e *env, o runtime.GCOptions, format string) error {
-	if err := needRoot(); err != nil {
+	if err := needHost(); err != nil {
 		return err
 	}
 	r, err := e.runtime()

@@ -64,7 +64,7 @@ func newImageRmCommand(e *env) *cobra.Command {
 
 // runImageRm takes the names away, and then what nothing else needs.
 func runImageRm(ctx context.Context, e *env, args []string) error {
-	if err := needRoot(); err != nil {
+	if err := needHost(); err != nil {
 		return err
 	}
 	r, err := e.runtime()

@@ -27,7 +27,7 @@ func newImageGCCommand(e *env) *cobra.Command {
 }
 
 func runImageGC(ctx context.Context, e *env, o image.GCOptions, format string) error {
-	if err := needRoot(); err != nil {
+	if err := needHost(); err != nil {
 		return err
 	}
 	r, err := e.runtime()

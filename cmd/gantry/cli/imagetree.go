@@ -33,7 +33,7 @@ func newImageTreeCommand(e *env, name string) *cobra.Command {
 // runImageTree unpacks beside DIR and renames, so that DIR is whole or what it was. Until then nobody but root can reach the
 // programs in there, of which some may be setuid.
 func runImageTree(ctx context.Context, e *env, o treeOptions, name, dir string) (err error) {
-	if err := needRoot(); err != nil { // owners and devices
+	if err := needHost(); err != nil { // owners and devices
 		return err
 	}
 	r, i, err := getImage(ctx, e, name)

@@ -35,7 +35,7 @@ type verifiedJSON struct {
 
 func runImageVerify(ctx context.Context, e *env, o verifyOptions, args []string) error {
 	if o.repair {
-		if err := needRoot(); err != nil { // mounts are replaced too
+		if err := needHost(); err != nil { // mounts are replaced too
 			return err
 		}
 	}

@@ -199,7 +199,7 @@ func newNetworkCheckCommand(e *env) *cobra.Command {
 }
 
 func runNetworkCheck(ctx context.Context, e *env, repair bool, format string) error {
-	if err := needRoot(); err != nil {
+	if err := needHost(); err != nil {
 		return err
 	}
 	r, err := e.runtime()

@@ -24,7 +24,7 @@ func newRestartCommand(e *env) *cobra.Command {
 }
 
 func runRestart(ctx context.Context, e *env, args []string, uuidFile string, apps []string) error {
-	if err := needRoot(); err != nil {
+	if err := needHost(); err != nil {
 		return err
 	}
 	r, err := e.runtime()

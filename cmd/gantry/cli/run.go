@@ -148,7 +148,7 @@ func preparePod(ctx context.Context, e *env, o *podOptions, req *runtime.Request
 }
 
 func prepare(ctx context.Context, e *env, o *podOptions, req *runtime.Request) (*runtime.Runtime, *runtime.Prepared, error) {
-	if err := needRoot(); err != nil {
+	if err := needHost(); err != nil {
 		return nil, nil, err
 	}
 	r, err := e.runtime()
@@ -218,7 +218,7 @@ func newRunPreparedCommand(e *env) *cobra.Command {
 }
 
 func runPrepared(ctx context.Context, e *env, args []string, uuidFile string, detach bool) error {
-	if err := needRoot(); err != nil {
+	if err := needHost(); err != nil {
 		return err
 	}
 	r, err := e.runtime()
