@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -80,7 +81,7 @@ func mountOverlay(lower []string, dir, target string) error {
 	if err := setLower(fsfd, lower); err != nil {
 		return explain(fsfd, err)
 	}
-	for _, o := range [][2]string{{"source", "overlay"}, {"upperdir", filepath.Join(dir, "upper")}, {"workdir", filepath.Join(dir, "work")}} {
+	for _, o := range [][2]string{{"source", "overlay"}, {"upperdir", escaped(filepath.Join(dir, "upper"))}, {"workdir", escaped(filepath.Join(dir, "work"))}} {
 		if err := unix.FsconfigSetString(fsfd, o[0], o[1]); err != nil {
 			return unfit(dir, explain(fsfd, err))
 		}
@@ -128,19 +129,16 @@ func setLower(fsfd int, lower []string) error {
 }
 
 func joinLower(lower []string) string {
-	var out []byte
-	for i, l := range lower {
-		if i > 0 {
-			out = append(out, ':')
-		}
-		for j := range len(l) {
-			if l[j] == ':' || l[j] == '\\' {
-				out = append(out, '\\')
-			}
-			out = append(out, l[j])
-		}
+	var out []string
+	for _, l := range lower {
+		out = append(out, escaped(l))
 	}
-	return string(out)
+	return strings.Join(out, ":")
+}
+
+// escaped is a path as overlayfs reads those of "lowerdir", "upperdir" and "workdir", but not of "lowerdir+".
+func escaped(path string) string {
+	return strings.NewReplacer(`:`, `\:`, `\`, `\\`).Replace(path)
 }
 
 // explain adds what the kernel says on the descriptor of a file system context.
