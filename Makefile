@@ -49,7 +49,6 @@ deps:
 
 test-deps: deps
 	tests/apt-install $(TEST_DEPS)
-
 bench-deps: test-deps
 	tests/apt-install $(BENCH_DEPS)
 
@@ -89,10 +88,11 @@ install: all
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/tmpfiles.d packaging/tmpfiles.d/gantry.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/sysusers.d packaging/sysusers.d/gantry.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man5 packaging/man/gantry-pod.5
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/gantry README.md docs/*.md
 
 clean: ; rm -rf $(BIN) tests/demo/image/demo.oci.tar
 
-# Machines with a kernel of their own and pure cgroup v2: User-mode Linux, half a minute.
+# Machines with a kernel of their own and pure cgroup v2: User-mode Linux, about a minute.
 test-v2: test-deps all
 	CI=1 GANTRY_TEST_V2=1 $(GO) test -timeout 30m -count=1 -run TestUnified ./tests/hosts
 fleet: test-deps all
