@@ -1,6 +1,7 @@
 package stage1_test
 
 import (
+	"errors"
 	"bufio"
 	"encoding/json"
 	"fmt"
@@ -225,7 +226,7 @@ func TestAttachInputOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = c.conn.SetReadDeadline(time.Now().Add(30 * time.Second))
-	if n, err := c.conn.Read(make([]byte, 100)); err != io.EOF {
+	if n, err := c.conn.Read(make([]byte, 100)); !errors.Is(err, io.EOF) {
 		t.Errorf("read %d bytes, %v, where it was to be let go", n, err)
 	}
 	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
