@@ -208,7 +208,7 @@ func TestStop(t *testing.T) {
 		name string
 		opts StopOptions
 		code unix.Signal
-	}{{"in order", StopOptions{}, unix.SIGTERM}, {"at once", StopOptions{Force: true}, unix.SIGQUIT}} {
+	}{{"in order", StopOptions{}, unix.Signal(pods.StopSignal)}, {"at once", StopOptions{Force: true}, unix.SIGQUIT}} {
 		t.Run(tt.name, func(t *testing.T) {
 			r, ref := testRuntime(t), testImage(t)
 			pod := supervised(t, r, ref)

@@ -107,7 +107,7 @@ func fakeStage1(args []string) int {
 // fakeSupervisor announces itself and waits to be stopped; its exit code is the signal's number.
 func fakeSupervisor(path string, ready *os.File) int {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGQUIT)
+	signal.Notify(signals, unix.Signal(pods.StopSignal), unix.SIGQUIT)
 	pod, err := pods.OpenDir(path)
 	if err != nil {
 		return 1
