@@ -60,6 +60,7 @@ func (a *ahead) drop() {
 	_ = a.do(func() error { return nil })
 	close(a.jobs)
 	if a.pid > 0 {
+		_ = unix.Shutdown(int(a.socket.Fd()), unix.SHUT_RDWR) // an exec that failed late has left another descriptor of it
 		_ = a.socket.Close()
 		_, _ = unix.Wait4(a.pid, nil, 0, nil)
 		a.pid = 0
@@ -88,7 +89,7 @@ func (a *ahead) launch(r *Runtime) error {
 	}
 	defer null.Close()
 	pid, err := syscall.ForkExec(filepath.Join(filepath.Dir(stage1), launchProgram), []string{launchProgram, "start"}, &syscall.ProcAttr{
-		Dir: "/", Env: []string{}, Files: []uintptr{null.Fd(), null.Fd(), os.Stderr.Fd(), theirs.Fd()},
+		Dir: "/", Env: []string{}, Files: []uintptr{null.Fd(), null.Fd(), os.Stderr.Fd(), theirs.Fd()}, Sys: &syscall.SysProcAttr{Setpgid: true},
 	})
 	if err != nil {
 		return errors.Join(fmt.Errorf("start gantry-launch: %w", err), a.socket.Close())

@@ -50,6 +50,7 @@ func (r *Runtime) exec(p *Prepared) error {
 	if err != nil {
 		return err
 	}
+	defer goruntime.KeepAlive(files) // one that is collected closes its number, which place has given to another
 	if err := r.leave(); err != nil {
 		return err
 	}
