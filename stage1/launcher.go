@@ -26,19 +26,22 @@ import (
 //	  │ ◀── pods.Launched, a line ──── │ one per app
 //	  │ ◀── end of file ────────────── │ exits: the apps become the supervisor's children
 //
-// Its end of the socket is how it learns that the supervisor died.
+// Its end of the socket is how it learns that the supervisor died. It has a process group of its own: what the caller's terminal sends (Ctrl-C)
+// is for the supervisor to hear, who stops the pod in order, and would end a launcher in the middle of a start.
 type launcher struct {
 	pid    int
 	socket *net.UnixConn // waiting at it takes no thread
 }
 
-// newLauncher takes over the socket of a gantry-launch.
+// newLauncher takes over the socket of a gantry-launch. On error that is gone.
 func newLauncher(pid int, socket *os.File) (*launcher, error) {
 	conn, err := net.FileConn(socket)
+	_ = socket.Close() // conn has a descriptor of its own
 	if err != nil {
+		_, _ = unix.Wait4(pid, nil, 0, nil)
 		return nil, fmt.Errorf("socket of gantry-launch: %w", err)
 	}
-	return &launcher{pid, conn.(*net.UnixConn)}, socket.Close()
+	return &launcher{pid, conn.(*net.UnixConn)}, nil
 }
 
 // startLauncher starts program, in cgroup unless that is nil.
@@ -54,9 +57,9 @@ func startLauncher(program string, cgroup *os.File) (*launcher, error) {
 		return nil, errors.Join(err, ours.Close())
 	}
 	defer null.Close()
-	var sys *syscall.SysProcAttr
+	sys := &syscall.SysProcAttr{Setpgid: true}
 	if cgroup != nil {
-		sys = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
+		sys.UseCgroupFD, sys.CgroupFD = true, int(cgroup.Fd())
 	}
 	pid, err := spawn(program, []string{"gantry-launch", "start"}, []*os.File{null, null, os.Stderr, theirs}, sys)
 	if err != nil {

@@ -37,6 +37,7 @@ type bed struct {
 	edit   func(*specs.Spec) // of every app; may be nil
 	stdin  *os.File
 	pid    string // of the manifest; empty: pod
+	group  bool   // stage1 has a process group of its own
 }
 
 func newBed(t *testing.T) *bed {
@@ -144,7 +145,7 @@ func (b *bed) start(d *pods.Draft, stdout, stderr io.Writer) *exec.Cmd {
 	if b.stdin != nil {
 		cmd.Stdin = b.stdin
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Setpgid: b.group}
 	if err := cmd.Start(); err != nil {
 		b.t.Fatal(err)
 	}
@@ -379,9 +380,7 @@ func TestStop(t *testing.T) {
 			}
 			b := newBed(t)
 			app := sh("app", c.script)
-			if c.timeout > 0 {
-				app.StopTimeout = c.timeout
-			}
+			app.StopTimeout = cmp.Or(c.timeout, app.StopTimeout)
 			d := b.prepare(app)
 			cmd := b.start(d, os.Stdout, os.Stderr)
 			b.await(d, "app", "up")

@@ -66,11 +66,16 @@ func (s *supervisor) launch(apps []*app) {
 		a.starting = true
 		a.chooseHook()
 	}
-	if err == nil {
+	if l != nil {
 		s.launcherPID = l.pid
 		clear(s.strays)
-		req, files := s.request(apps)
-		err = l.start(req, files, func(a answer) { s.answers <- a }, func(err error) { s.launched <- err })
+		if err == nil {
+			req, files := s.request(apps)
+			err = l.start(req, files, func(a answer) { s.answers <- a }, func(err error) { s.launched <- err })
+		}
+		if err != nil {
+			_ = l.socket.Close() // it ends, and is reaped like any other
+		}
 	}
 	if err != nil {
 		s.fail(ExitInternal, err.Error())
