@@ -37,14 +37,16 @@ func (s *supervisor) finishOutput() error {
 		case <-timeout.C:
 			errs = append(errs, s.streams.giveUp())
 		case sig := <-s.signals:
-			if isStop(sig) {
-				patience = stoppedPatience
-				if sig == unix.SIGQUIT || sig != poweroff && s.impatient {
-					patience = 0
-				}
-				s.impatient = s.impatient || sig != poweroff
-				timeout.Reset(patience)
+			if !isStop(sig) {
+				continue
 			}
+			switch {
+			case sig == unix.SIGQUIT || sig != poweroff && s.impatient:
+				timeout.Reset(0)
+			case !s.stopAsked: // who asks again does not make it longer
+				timeout.Reset(stoppedPatience)
+			}
+			s.stopAsked, s.impatient = true, s.impatient || sig != poweroff
 			continue
 		}
 		for a := range s.apps {

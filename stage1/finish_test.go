@@ -51,6 +51,41 @@ func TestStuckReader(t *testing.T) {
 	b.end(d, code)
 }
 
+// Who asks for a stop again and again does not make a pod wait longer for who does not read.
+func TestStuckReaderAskedAgain(t *testing.T) {
+	if !box.Enter(t) {
+		return
+	}
+	b := newBed(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	app := sh("app", "touch /up; yes")
+	app.StopTimeout = 1
+	d := b.prepare(app, sh("other", "exec sleep 1000"))
+	var errs strings.Builder
+	cmd := b.start(d, w, &errs)
+	_ = w.Close()
+	b.await(d, "app", "up")
+	over := make(chan int, 1)
+	go func() { over <- wait(cmd) }()
+	deadline := time.After(patience)
+	for {
+		select {
+		case code := <-over:
+			b.end(d, code)
+			return
+		case <-deadline:
+			_ = cmd.Process.Kill()
+			t.Fatalf("it still waits: %s", errs.String())
+		case <-time.After(100 * time.Millisecond):
+			_ = cmd.Process.Signal(unix.Signal(pods.StopSignal))
+		}
+	}
+}
+
 // Several who ask for a stop, and systemd beside them, do not make it a kill.
 func TestStopByMany(t *testing.T) {
 	if !box.Enter(t) {

@@ -64,7 +64,7 @@ func (s *supervisor) attach(ctx context.Context) error {
 		return err
 	}
 	host := &network.Host{PluginDirs: s.manifest.PluginDirs, Cgroup: s.pluginCgroup}
-	s.net = &pods.Net{}
+	made := &pods.Net{}
 	for _, a := range list {
 		r, err := s.attachTo(ctx, host, a, netns)
 		if err != nil {
@@ -74,10 +74,14 @@ func (s *supervisor) attach(ctx context.Context) error {
 			return err
 		}
 		s.undo.push("network "+a.Network, func(ctx context.Context) error { return host.Detach(ctx, a, netns) })
-		s.net.Interfaces = append(s.net.Interfaces, record(r))
+		made.Interfaces = append(made.Interfaces, record(r))
 		mergeDNS(&s.netDNS, r.DNS)
 	}
-	return s.pod.WriteNet(s.net)
+	if err := s.pod.WriteNet(made); err != nil {
+		return err
+	}
+	s.net = made // only now: exit.json has a copy of what is there
+	return nil
 }
 
 func record(r network.Result) pods.Interface {

@@ -50,7 +50,8 @@ func (s *supervisor) ask(a *app) error {
 	}
 	defer null.Close()
 	argv := []string{
-		"gantry-launch", "enter", "--run-dir=" + s.runDir, "--pod-dir=" + s.opts.Path, "--app=" + a.Name, "--limit=" + commandTime, "--",
+		"gantry-launch", "enter", "--run-dir=" + s.runDir, "--pod-dir=" + s.opts.Path, "--app=" + a.Name, "--init=" + s.initProgram.now(),
+		"--limit=" + commandTime, "--",
 	}
 	a.probe.of = a.runs
 	a.probe.pid, err = spawn(s.launchProgram.now(), append(argv, a.readiness.Command...), []*os.File{null, null, null}, nil)

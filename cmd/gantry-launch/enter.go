@@ -31,6 +31,7 @@ func enter(args []string, say *report.Reporter) (int, error) {
 	flags.BoolVar(&o.TTY, "tty", false, "run on a terminal of its own")
 	flags.StringVar(&o.User, "user", "", "USER[:GROUP]")
 	flags.StringVar(&o.Cwd, "cwd", "", "working directory")
+	flags.StringVar(&o.Init, "init", "", "path of gantry-init (default: beside this program)")
 	flags.DurationVar(&o.Limit, "limit", 0, "time after which the command is killed")
 	flags.Func("env", "NAME=VALUE", func(v string) error {
 		o.Env = append(o.Env, v)
@@ -46,11 +47,13 @@ func enter(args []string, say *report.Reporter) (int, error) {
 	if o.Seccomp, err = seccompOf(podDir, o.App); err != nil {
 		return codeInternal, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return codeInternal, err
+	if o.Init == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return codeInternal, err
+		}
+		o.Init = filepath.Join(filepath.Dir(self), "gantry-init")
 	}
-	o.Init = filepath.Join(filepath.Dir(self), "gantry-init")
 	o.StateDir = filepath.Join(runDir, "lc")
 	o.Config = filepath.Join(podDir, pods.AppPath(o.App, pods.ConfigFile))
 	return launch.Enter(o)
