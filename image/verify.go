@@ -45,7 +45,8 @@ const (
 )
 
 // Verify reads all of an image's bytes again: documents and kept blobs against their digests, the record against the
-// documents, layers against their diffIDs, and indexes, or the unpacked tree, against what the layers give. The error is ctx's, or that reading is impossible; what is wrong with the image comes as problems.
+// documents, layers against their diffIDs, and indexes, or the unpacked tree, against what the layers give. The error is ctx's, or that
+// reading is impossible; what is wrong with the image comes as problems.
 func (s *Store) Verify(parent context.Context, img *Image) ([]Problem, error) {
 	v := &verifier{Store: s, img: img}
 	v.documents()

@@ -91,11 +91,11 @@ func (r *Glancer) readState(dir int) (State, view, error) {
 	defer unix.Close(lock)
 	held, err := heldFD(lock)
 	for err == nil {
-		facts, v := r.look(dir)
+		f, v := r.look(dir)
 		before := held
 		if held, err = heldFD(lock); err == nil && held == before {
-			facts.Held = held
-			return facts.State(), v, nil
+			f.Held = held
+			return f.State(), v, nil
 		}
 	}
 	return "", view{}, err

@@ -348,7 +348,7 @@ func TestCheckName(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, bad := range []string{"tasks", "notify_on_release", "cgroup.procs", "memory.max", "cpu.", "plugins", "A"} {
+	for _, bad := range []string{"tasks", "notify_on_release", "cgroup.procs", "memory.max", "cpu.", "A"} {
 		if CheckAppName(bad) == nil {
 			t.Errorf("%q is an app's name", bad)
 		}

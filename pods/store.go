@@ -45,7 +45,7 @@ func CheckName(s string) error {
 	return nil
 }
 
-// CheckAppName is CheckName for an app, which is also a directory of the pod's cgroups, beside the kernel's own files and "plugins".
+// CheckAppName is CheckName for an app, which is also a directory of the pod's cgroups, beside the kernel's own files.
 func CheckAppName(s string) error {
 	controller, _, isFile := strings.Cut(s, ".")
 	if slices.Contains(cgroupNames, s) || isFile && slices.Contains(controllers, controller) {
@@ -56,7 +56,7 @@ func CheckAppName(s string) error {
 
 // What the kernel's files in a cgroup are called, of either version: some names, and those that begin with a controller's.
 var (
-	cgroupNames = []string{"tasks", "notify_on_release", "release_agent", "plugins"}
+	cgroupNames = []string{"tasks", "notify_on_release", "release_agent"}
 	controllers = []string{
 		"blkio", "cgroup", "cpu", "cpuacct", "cpuset", "devices", "dmem", "freezer", "hugetlb", "io", "irq", "memory", "misc", "net_cls", "net_prio",
 		"perf_event", "pids", "rdma",
