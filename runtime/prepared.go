@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/pods"
@@ -65,10 +66,20 @@ func (r *Runtime) remount(ctx context.Context, a *pods.App) error {
 	if err != nil {
 		return err
 	}
-	if len(used.lower) != len(a.Rootfs.Lower) || used.lower[0] != a.Rootfs.Lower[0] {
+	if len(used.lower) != len(a.Rootfs.Lower) || !sameDir(used.lower[0], a.Rootfs.Lower[0]) {
 		return stateErrorf("its image is kept in another way by now: prepare the pod again")
 	}
 	return nil
+}
+
+// sameDir: the data directory may have been named by another path, then as now.
+func sameDir(a, b string) bool {
+	if a == b {
+		return true
+	}
+	one, errOne := os.Stat(a)
+	other, errOther := os.Stat(b)
+	return errOne == nil && errOther == nil && os.SameFile(one, other)
 }
 
 // seenWithoutUs is the state that others saw before we took the lock.
