@@ -111,7 +111,7 @@ func (p *Prepared) ownMounts() error {
 func ownMounts() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
 		if errors.Is(err, unix.EPERM) {
-			return fmt.Errorf("make mount namespace: %w: this needs root", err)
+			return fmt.Errorf("make mount namespace: %w: this needs root with CAP_SYS_ADMIN, which a container's has not", err)
 		}
 		return fmt.Errorf("make mount namespace: %w", err)
 	}

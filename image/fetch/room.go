@@ -71,6 +71,9 @@ func (j *job) needed() string {
 		need *= 2 // layers, and the tree that they are unpacked to
 	}
 	where := fmt.Sprintf("the image needs about %d bytes in %s", need, j.Store.Dir())
+	if need == 0 {
+		where = fmt.Sprintf("the image is there, but not the room for its record in %s", j.Store.Dir())
+	}
 	var st unix.Statfs_t
 	if unix.Statfs(j.Store.Dir(), &st) == nil {
 		where += fmt.Sprintf(", where %d are free", int64(st.Bavail)*st.Bsize)

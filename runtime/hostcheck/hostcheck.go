@@ -49,7 +49,15 @@ func Run(h Host) []Result {
 
 func checkRoot() Result {
 	uid := unix.Geteuid()
-	return Result{Name: "root", OK: uid == 0, Needed: true, Found: fmt.Sprintf("uid %d", uid), Lost: "pods cannot be run; list, status and image list work where files may be read"}
+	found, can := fmt.Sprintf("uid %d", uid), false
+	var caps [2]unix.CapUserData
+	if unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &caps[0]) == nil {
+		can = caps[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+	}
+	if uid == 0 && !can { // root of a container
+		found += " without CAP_SYS_ADMIN"
+	}
+	return Result{Name: "root", OK: uid == 0 && can, Needed: true, Found: found, Lost: "pods cannot be run; list, status and image list work where files may be read"}
 }
 
 func checkKernel() Result {
