@@ -30,7 +30,7 @@ func TestExplain(t *testing.T) {
 			defer l.close()
 			_, _ = unix.Write(int(w.Fd()), []byte(test.noise)) // as who crashes: what does not fit is lost
 			before := errors.New(test.err)
-			if got := l.explain(before); strings.Contains(got.Error(), "no room for another process") != test.full || !test.full && got != before {
+			if got := l.explain(before); strings.Contains(got.Error(), "no room for another process") != test.full || !test.full && got.Error() != before.Error() {
 				t.Errorf("got %v", got)
 			}
 		})
