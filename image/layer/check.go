@@ -96,7 +96,7 @@ func differs(st *unix.Stat_t, i *erofs.Inode) string {
 		return "owner"
 	case st.Mtim.Sec != i.Sec || st.Mtim.Nsec != int64(i.Nsec):
 		return "time"
-	case !i.IsDir() && uint64(st.Nlink) != uint64(i.Nlink):
+	case !i.IsDir() && uint64(st.Nlink) != uint64(i.Nlink): //nolint:unconvert // a uint32 on other machines
 		return "number of links"
 	case i.IsRegular() && st.Size != i.Size:
 		return "size"
