@@ -53,7 +53,7 @@ type Manifest struct {
 	Hosts       []HostsEntry      `json:"hosts,omitempty"`
 	HostsFile   string            `json:"hostsFile,omitempty"` // HostsFileHost: the host's, in place of what gantry and the image say
 	IPC         string            `json:"ipc"`                 // "private" or "host"
-	PID         string            `json:"pid"`                 // "pod" (shared by its apps) or "host"
+	PID         string            `json:"pid"`                 // PIDPod, PIDHost or PIDApp
 	Users       string            `json:"users,omitempty"`     // UsersPrivate: a user namespace; empty: the host's users
 	Volumes     []Volume          `json:"volumes,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
@@ -82,8 +82,12 @@ const (
 // HostsFileHost is what Manifest.HostsFile says of a pod that has the host's /etc/hosts.
 const HostsFileHost = "host"
 
-// PIDHost is what Manifest.PID says of a pod whose apps are in the host's PID namespace.
-const PIDHost = "host"
+// What Manifest.PID can be.
+const (
+	PIDPod  = "pod"  // one PID namespace, shared by the apps
+	PIDHost = "host" // the host's
+	PIDApp  = "app"  // one for each app
+)
 
 // UsersPrivate is what Manifest.Users says of a pod with a user namespace.
 const UsersPrivate = "private"

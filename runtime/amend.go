@@ -91,7 +91,7 @@ func lockApps(ctx context.Context, pod *pods.Pod) (*pods.Lock, error) {
 
 // of makes the request that of an app for the pod of m.
 func (req *Request) of(m *pods.Manifest) {
-	req.UUID, req.Hostname, req.HostIPC, req.HostPID, req.Users, req.NoOverlay = m.UUID, m.Hostname, m.IPC == "host", m.PID == "host", m.Users != "", m.NoOverlay
+	req.UUID, req.Hostname, req.HostIPC, req.PID, req.Users, req.NoOverlay = m.UUID, m.Hostname, m.IPC == "host", m.PID, m.Users != "", m.NoOverlay
 	if m.Net == pods.NetHost {
 		req.Net.Mode = conf.HostNet
 	}

@@ -54,10 +54,13 @@ func (req *Request) checkUsers() error {
 	for _, shared := range []struct {
 		flag string
 		host bool
-	}{{"--net=host", req.Net.Mode == conf.HostNet}, {"--ipc=parent", req.HostIPC}, {"--pid=host", req.HostPID}} {
+	}{{"--net=host", req.Net.Mode == conf.HostNet}, {"--ipc=parent", req.HostIPC}, {"--pid=host", req.PID == pods.PIDHost}} {
 		if req.Users && shared.host {
 			return fmt.Errorf("--private-users excludes %s: the pod's root would have no rights there", shared.flag)
 		}
+	}
+	if req.Users && req.PID == pods.PIDApp {
+		return errors.New("--private-users excludes --pid=app: leave one of them out")
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ func (req *Request) checkFlavour() error {
 		{req.Hostname != "", "--hostname"},
 		{req.Users, "--private-users"},
 		{req.PrivateIPC, "--ipc=private"},
+		{req.PID == pods.PIDApp, "--pid=app"},
 	} {
 		if f.asked {
 			return fmt.Errorf("the flavour %s cannot do %s", req.Stage1, f.what)
@@ -39,7 +40,7 @@ func (req *Request) checkFlavour() error {
 			return fmt.Errorf("the flavour %s cannot do %s: it confines nothing", req.Stage1, what)
 		}
 	}
-	req.HostPID, req.HostIPC, req.Net = true, true, conf.Selection{Mode: conf.HostNet}
+	req.PID, req.HostIPC, req.Net = pods.PIDHost, true, conf.Selection{Mode: conf.HostNet}
 	for i := range req.Volumes { // as rkt's fly
 		if v := &req.Volumes[i]; v.Kind == bundle.KindHost && v.Propagation == "" && !v.NonRecursive && isDir(v.Source) {
 			v.Propagation = pods.PropagationShared

@@ -245,7 +245,7 @@ func appManifest(a *AppRequest, order int, img *usedImage) (*pods.App, error) {
 func (req *Request) manifest() *pods.Manifest {
 	m := &pods.Manifest{
 		Name: req.Name, Hostname: req.Hostname, Created: time.Now(), Stage1: req.Stage1,
-		Net: pods.NetCNI, DNS: req.DNS, Hosts: req.Hosts, HostsFile: req.HostsFile, IPC: "private", PID: "pod",
+		Net: pods.NetCNI, DNS: req.DNS, Hosts: req.Hosts, HostsFile: req.HostsFile, IPC: "private", PID: cmp.Or(req.PID, pods.PIDPod),
 		Labels: req.Labels, Annotations: req.Annotations, Remove: req.Remove, Sandbox: req.Sandbox, Register: req.Register, NoOverlay: req.NoOverlay, Run: req.Run,
 	}
 	switch req.Net.Mode {
@@ -256,9 +256,6 @@ func (req *Request) manifest() *pods.Manifest {
 	}
 	if req.HostIPC {
 		m.IPC = "host"
-	}
-	if req.HostPID {
-		m.PID = pods.PIDHost
 	}
 	if req.Users {
 		m.Users = pods.UsersPrivate
@@ -276,7 +273,7 @@ func (req *Request) manifest() *pods.Manifest {
 func (req *Request) pod(path string) bundle.Pod {
 	return bundle.Pod{
 		UUID: req.UUID, Path: path,
-		HostNet: req.Net.Mode == conf.HostNet, HostPID: req.HostPID, HostIPC: req.HostIPC, Users: req.Users, Chroot: req.Stage1 == pods.Stage1Chroot,
+		HostNet: req.Net.Mode == conf.HostNet, HostPID: req.PID == pods.PIDHost, HostIPC: req.HostIPC, Users: req.Users, Chroot: req.Stage1 == pods.Stage1Chroot,
 		Env: req.Env, Volumes: req.Volumes, Mounts: req.Mounts, Insecure: req.Insecure,
 	}
 }

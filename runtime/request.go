@@ -30,8 +30,8 @@ type Request struct {
 	Hosts       []pods.HostsEntry
 	HostsFile   string // pods.HostsFileHost, or empty
 	HostIPC     bool
-	PrivateIPC  bool // it was asked for; a pod has its own anyway, unless its flavour has none
-	HostPID     bool
+	PrivateIPC  bool   // it was asked for; a pod has its own anyway, unless its flavour has none
+	PID         string // pods.PIDPod, pods.PIDHost or pods.PIDApp; empty: pods.PIDPod
 	Users       bool   // a user namespace of its own
 	Stage1      string // flavour; empty: the Runtime's
 	NoOverlay   bool   // the pod gets copies of its images

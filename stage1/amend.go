@@ -151,6 +151,7 @@ func (s *supervisor) removeApp(a *app, done func(error)) {
 		return
 	}
 	a.leaving = true
+	a.endReaper()
 	s.killInBackground(s.appCgroups(a.Name), "", func(err error) {
 		if err == nil {
 			err = s.forgetApp(a)

@@ -29,7 +29,7 @@ type events struct {
 	launcherPID int                     // 0: reaped
 	level       int                     // how many levels were started
 	ready       bool                    // all of them, and it was said
-	reaperDead  bool                    // and with it every process of the pod
+	reaperDead  bool                    // the pod's, and with it every process of the pod, but in the PID namespaces of apps
 	strays      map[int]unix.WaitStatus // children that died before the launcher told us their names
 }
 
@@ -67,10 +67,10 @@ func (s *supervisor) listen() {
 	signal.Notify(s.signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGWINCH, poweroff)
 }
 
-// supervise starts the apps and returns when none of them is left and the reaper is dead.
+// supervise starts the apps and returns when none of them is left and the reapers are dead.
 func (s *supervisor) supervise() {
 	s.settle()
-	for !s.reaperDead || s.launching || s.launcherPID > 0 || s.killers > 0 || s.endProbes() { // a launcher that is still going sits in the pod's cgroup
+	for !s.reapersDead() || s.launching || s.launcherPID > 0 || s.killers > 0 || s.endProbes() { // a launcher that is still going sits in the pod's cgroup
 		var timeout <-chan time.Time
 		if s.timer != nil {
 			timeout = s.timer.C
@@ -144,7 +144,10 @@ func (s *supervisor) reap() {
 				s.fail(128+int(unix.SIGKILL), "the pod's reaper died")
 			}
 			s.ending = true
+			s.killReapers()
 			s.killOutside()
+		} else if s.appReapers[pid] != nil {
+			delete(s.appReapers, pid)
 		} else if a := s.find(func(a *app) bool { return a.pid == pid }); a != nil {
 			s.exited(a, status)
 		} else if !s.answeredProbe(pid, status) {

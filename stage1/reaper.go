@@ -13,8 +13,8 @@ import (
 	"github.com/gantryrun/gantry/pods"
 )
 
-// reaper is PID 1 of the pod's PID namespace, and what keeps the pod's namespaces alive. When it dies, the kernel
-// kills every process of the pod; when the supervisor dies, it dies.
+// reaper is PID 1 of a PID namespace: the pod's, or with --pid=app that of one app. It keeps the namespaces alive that it was born with. When
+// it dies, the kernel kills every process there; when the supervisor dies, it dies.
 type reaper struct {
 	pid   int
 	pidfd *os.File
@@ -53,6 +53,36 @@ func wanted(m *pods.Manifest, name string) bool {
 // startReaper makes the pod's namespaces by starting gantry-init in them. It returns when the namespaces can be
 // joined and the host name is set.
 func startReaper(m *pods.Manifest, users *pods.UserRange, program string, avenger *avenger) (*reaper, error) {
+	b := birth{program: program, own: func(name string) bool { return wanted(m, name) }}
+	if wanted(m, "uts") {
+		b.argv = append(b.argv, "--hostname="+m.Hostname)
+	}
+	if users != nil {
+		mapUsers(&b.sys, users)
+		b.argv = append(b.argv, "--become-root")
+	}
+	if avenger != nil {
+		defer avenger.program.Close()
+		b.files = []*os.File{avenger.program, avenger.dir, avenger.lock}
+		b.argv = append(b.argv, "--avenger-fd=5", "--dir-fd=6", "--lock-fd=7", "--", "gantry-stage1", "kill", avenger.path)
+	}
+	r, err := bear(b)
+	if err != nil {
+		return nil, fmt.Errorf("start the pod's reaper: %w", err)
+	}
+	return r, nil
+}
+
+// birth is how a reaper comes to be.
+type birth struct {
+	program string
+	own     func(namespace string) bool // whether it is born with one of its own
+	argv    []string                    // beyond what every reaper is told
+	files   []*os.File                  // its descriptors from 5 on
+	sys     syscall.SysProcAttr
+}
+
+func bear(b birth) (*reaper, error) {
 	self, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
 		return nil, fmt.Errorf("open pidfd of the supervisor: %w", err)
@@ -70,15 +100,10 @@ func startReaper(m *pods.Manifest, users *pods.UserRange, program string, avenge
 	}
 	defer null.Close()
 	r := &reaper{ns: map[string]*os.File{}}
-	files := []*os.File{null, null, null, supervisor, readyW}
-	if avenger != nil {
-		files = append(files, avenger.program, avenger.dir, avenger.lock)
-		defer avenger.program.Close()
-	}
-	if err := r.start(m, users, program, files, avenger); err != nil {
+	if err := r.start(b, []*os.File{null, null, null, supervisor, readyW}); err != nil {
 		return nil, errors.Join(err, readyW.Close())
 	}
-	err = errors.Join(r.openNamespaces(m), readyW.Close())
+	err = errors.Join(r.openNamespaces(b.own), readyW.Close())
 	if err == nil {
 		err = awaitReady(ready)
 	}
@@ -86,7 +111,7 @@ func startReaper(m *pods.Manifest, users *pods.UserRange, program string, avenge
 		r.kill()
 		_, _ = unix.Wait4(r.pid, nil, 0, nil)
 		r.close()
-		return nil, fmt.Errorf("start the pod's reaper: %w", err)
+		return nil, err
 	}
 	return r, nil
 }
@@ -126,36 +151,27 @@ func awaitReady(f *os.File) error {
 	return nil
 }
 
-func (r *reaper) start(m *pods.Manifest, users *pods.UserRange, program string, files []*os.File, avenger *avenger) error {
+func (r *reaper) start(b birth, files []*os.File) error {
 	pidfd := -1
-	sys := &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd}
+	sys := &b.sys
+	sys.Setsid, sys.PidFD = true, &pidfd
 	for _, n := range namespaces {
-		if wanted(m, n.name) {
+		if b.own(n.name) {
 			sys.Cloneflags |= n.flag
 		}
 	}
-	argv := []string{"gantry-init", "reap", "--supervisor-fd=3", "--ready-fd=4"}
-	if wanted(m, "uts") {
-		argv = append(argv, "--hostname="+m.Hostname)
-	}
-	if users != nil {
-		mapUsers(sys, users)
-		argv = append(argv, "--become-root")
-	}
-	if avenger != nil {
-		argv = append(argv, "--avenger-fd=5", "--dir-fd=6", "--lock-fd=7", "--", "gantry-stage1", "kill", avenger.path)
-	}
-	pid, err := spawn(program, argv, files, sys)
+	argv := append([]string{"gantry-init", "reap", "--supervisor-fd=3", "--ready-fd=4"}, b.argv...)
+	pid, err := spawn(b.program, argv, append(files, b.files...), sys)
 	if err != nil {
-		return fmt.Errorf("start the pod's reaper: %w", err)
+		return err
 	}
 	r.pid, r.pidfd = pid, os.NewFile(uintptr(pidfd), "reaper")
 	return nil
 }
 
-func (r *reaper) openNamespaces(m *pods.Manifest) error {
+func (r *reaper) openNamespaces(own func(string) bool) error {
 	for _, n := range namespaces {
-		if !wanted(m, n.name) {
+		if !own(n.name) {
 			continue
 		}
 		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", r.pid, n.file))
@@ -180,7 +196,7 @@ func (r *reaper) paths() map[string]string {
 	return paths
 }
 
-// kill ends the reaper, and with it every process of the pod.
+// kill ends the reaper, and with it every process of its PID namespace.
 func (r *reaper) kill() {
 	_ = unix.PidfdSendSignal(int(r.pidfd.Fd()), unix.SIGKILL, nil, 0) // ESRCH: it is dead already
 }

@@ -61,6 +61,8 @@ type supervisor struct {
 	streams  streams
 	launcher *launcher // started, and not yet given its request
 	reaper   *reaper
+	// appReapers are those of the apps' own PID namespaces, by their PIDs, until they are reaped.
+	appReapers map[int]*reaper
 	control
 	users   *pods.UserRange // of the pod's user namespace; nil: it has none
 	plugins *os.File        // the cgroup of network plugins, once one was executed
@@ -76,6 +78,7 @@ type app struct {
 	*pods.App
 	streams  appStreams
 	terminal *terminal           // of its last run, if it has one
+	reaper   *reaper             // of its last run, where it has a PID namespace of its own
 	sockets  []*Socket           // that it takes
 	env      []string            // that only the running pod knows
 	passed   []pods.LaunchSocket // the same, as the launcher counts them
@@ -367,9 +370,9 @@ func (s *supervisor) makeNamespaces() error {
 // dismantle ends what may still live in the pod, and waits for it: nothing is undone under a living process.
 func (s *supervisor) dismantle() {
 	s.dismissLauncher()
-	if s.reaper != nil && !s.reaperDead {
-		s.reaper.kill()
-		for !s.reaperDead || s.killers > 0 {
+	if s.reaper != nil && !s.reapersDead() {
+		s.killReapers()
+		for !s.reapersDead() || s.killers > 0 {
 			select {
 			case sig := <-s.signals:
 				s.handle(sig)

@@ -56,15 +56,14 @@ func isUp(level []*app) bool {
 
 // launch has a launcher start the apps.
 func (s *supervisor) launch(apps []*app) {
-	l, err := s.launcher, error(nil)
-	if s.launcher = nil; l == nil {
-		l, err = startLauncher(s.launchProgram.now(), s.cgroup.fd())
-	} else {
-		err = s.cgroup.adopt(l.pid)
-	}
 	for _, a := range apps {
 		a.starting = true
 		a.chooseHook()
+	}
+	err := s.renewReapers(apps) // before the launcher is taken: one that is not is dismissed
+	var l *launcher
+	if err == nil {
+		l, err = s.takeLauncher()
 	}
 	if l != nil {
 		s.launcherPID = l.pid
@@ -85,6 +84,15 @@ func (s *supervisor) launch(apps []*app) {
 	s.launching = true
 }
 
+// takeLauncher returns the launcher that was started ahead, or a new one, in the pod's cgroup.
+func (s *supervisor) takeLauncher() (*launcher, error) {
+	l := s.launcher
+	if s.launcher = nil; l == nil {
+		return startLauncher(s.launchProgram.now(), s.cgroup.fd())
+	}
+	return l, s.cgroup.adopt(l.pid)
+}
+
 // request returns what the launcher is asked, and the descriptors that it needs for that.
 func (s *supervisor) request(apps []*app) (*pods.Launch, []*os.File) {
 	req := &pods.Launch{StateDir: filepath.Join(s.runDir, "lc"), Init: s.initProgram.now()}
@@ -95,7 +103,7 @@ func (s *supervisor) request(apps []*app) (*pods.Launch, []*os.File) {
 			Config:     filepath.Join(s.opts.Path, pods.AppPath(a.Name, config)),
 			Rootfs:     s.rootfs(a.App),
 			Cgroup:     filepath.Join(s.cgroup.path, a.Name),
-			Namespaces: s.reaper.paths(),
+			Namespaces: s.namespacesOf(a),
 			Files:      a.files,
 			Users:      s.users,
 			Seccomp:    filter,

@@ -71,16 +71,14 @@ func (s *supervisor) signalApp(a *app, sig unix.Signal) {
 	}
 }
 
-// killAll ends every process of the pod at once, by way of the reaper.
+// killAll ends every process of the pod at once.
 func (s *supervisor) killAll() {
 	s.ending, s.killing = true, true
 	s.refuseWaiting()
 	if s.launcherPID > 0 {
 		_ = unix.Kill(s.launcherPID, unix.SIGKILL) // our child, and not reaped yet
 	}
-	if s.reaper != nil && !s.reaperDead {
-		s.reaper.kill()
-	}
+	s.killReapers()
 	s.killOutside()
 }
 

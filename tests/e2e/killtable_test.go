@@ -32,6 +32,12 @@ var victims = []victim{
 	{name: "private users", run: []string{"--private-users"}, script: forks, count: 3},
 	{name: "host's PID namespace", run: []string{"--pid=host"}, script: forks, count: 3},
 	{name: "chroot", run: []string{"--stage1-name=chroot"}, script: forks, count: 3},
+	{name: "PID namespaces of apps", run: []string{"--pid=app"}, script: forks, count: 3},
+	{name: "app was added to PID namespaces of apps", run: []string{"--pid=app"}, script: "sleep 1000", then: added, count: 3},
+	{name: "entered in the app's PID namespace", run: []string{"--pid=app"}, script: "sleep 1000", then: entered, count: 3},
+	{name: "probe runs in the app's PID namespace", run: []string{"--pid=app"}, script: "sleep 1000", args: []string{"--ready=exec:sleep 1000"}, count: 2},
+	{name: "pre-start hook runs in the app's PID namespace", run: []string{"--pid=app"}, args: []string{"--set-env=HOOK=before"}, count: 2},
+	{name: "post-stop hook runs in the app's PID namespace", run: []string{"--pid=app"}, args: []string{"--set-env=HOOK=after"}, count: 2},
 	{name: "app was added", script: "sleep 1000", then: added, count: 3},
 	{name: "app was added to private users", run: []string{"--private-users"}, script: "sleep 1000", then: added, count: 3},
 	{name: "app was added in the host's PID namespace", run: []string{"--pid=host"}, script: "sleep 1000", then: added, count: 3},
@@ -54,11 +60,14 @@ var (
 	entered = [][]string{{"enter", "&", "POD", "sleep", "1000"}, {"enter", "&", "--tty", "POD", "sleep", "1000"}}
 )
 
-// SIGKILL of the supervisor ends the pod, and so does that of its reaper: whatever runs in it, in every flavour. Nobody reads that it has
+// SIGKILL of the supervisor ends the pod, and so does that of its reaper, or of those of its apps: whatever runs in it, in every flavour. Nobody reads that it has
 // exited while one of its processes lives in the host's PID namespace, where the kernel ends none by itself.
 func TestKillTable(t *testing.T) {
 	for _, v := range victims {
-		for _, who := range []string{"supervisor", "reaper"} {
+		for _, who := range []string{"supervisor", "reaper", "app reapers"} {
+			if who == "app reapers" && strings.Join(v.run, "") != "--pid=app" {
+				continue // it has none
+			}
 			t.Run(v.name+"/"+who, func(t *testing.T) {
 				t.Parallel()
 				if box.Enter(t, build.Env(build.Dir(t))) {
@@ -94,25 +103,44 @@ func (v victim) kill(t *testing.T, who string) {
 	}
 	uuid := strings.TrimSpace(string(data))
 
-	pid := supervisor.Process.Pid
-	if who == "reaper" {
-		out, err := exec.Command("pgrep", "-x", "-P", strconv.Itoa(pid), "gantry-init").Output()
-		if err != nil {
-			t.Fatalf("no reaper: %v", err)
-		}
-		pid = atoi(t, strings.TrimSpace(string(out)))
+	doomed := []int{supervisor.Process.Pid}
+	if who != "supervisor" {
+		doomed = v.reapers(t, doomed[0], who)
 	}
-	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-		t.Fatal(err)
+	for _, pid := range doomed {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
 	}
 	_ = supervisor.Wait()
 	await(t, "the pod's end", func() bool { return h.state(t, uuid) == "exited" })
 	left := sleepers(t)
-	if own := strings.Join(v.run, " "); len(left) > 0 && (who == "reaper" || own == "--pid=host" || own == "--stage1-name=chroot") {
+	if own := strings.Join(v.run, " "); len(left) > 0 && (who != "supervisor" || own == "--pid=host" || own == "--stage1-name=chroot") {
 		t.Errorf("the pod has exited, and these live: %v", left)
 	}
 	await(t, "the end of its processes", func() bool { return len(sleepers(t)) == 0 && len(survivors(t, h)) == 0 })
 	h.check(t)
+}
+
+// reapers are that of the pod, or those of its apps, which have no host name to set.
+func (v victim) reapers(t *testing.T, supervisor int, who string) []int {
+	t.Helper()
+	pattern := "gantry-init reap .*"
+	switch {
+	case who == "app reapers":
+		pattern = "gantry-init reap .*--ready-fd=4"
+	case strings.Join(v.run, "") == "--pid=app":
+		pattern = "gantry-init reap .*--hostname=.*"
+	}
+	out, err := exec.Command("pgrep", "-xf", "-P", strconv.Itoa(supervisor), pattern).Output()
+	if err != nil {
+		t.Fatalf("no reaper: %v", err)
+	}
+	var pids []int
+	for pid := range strings.FieldsSeq(string(out)) {
+		pids = append(pids, atoi(t, pid))
+	}
+	return pids
 }
 
 // prepare does what comes after the start of the pod.

@@ -24,7 +24,7 @@ type podOptions struct {
 	net      []string
 	dnsMode  string
 	inherit  bool
-	ipc, pid string
+	ipc      string
 	uuidFile string
 	manifest string
 	pull     runtime.PullPolicy
@@ -46,7 +46,7 @@ func (o *podOptions) addFlags(fs *pflag.FlagSet) {
 	mapVar(fs, &o.req.Labels, "label", "label of the pod")
 	mapVar(fs, &o.req.Annotations, "annotation", "annotation of the pod")
 	oneVar(fs, &o.ipc, "ipc", "auto|private|parent", "auto or private: the pod's own; parent: the host's", oneOf("auto", "private", "parent", "host"))
-	oneVar(fs, &o.pid, "pid", "pod|host", "pod: shared by the pod's apps; host: the host's", oneOf("pod", "host"))
+	oneVar(fs, &o.req.PID, "pid", "pod|app|host", "PID namespace: pod: shared by the pod's apps; app: one for each; host: the host's", oneOf(pods.PIDPod, pods.PIDApp, pods.PIDHost))
 	fs.StringVar(&o.uuidFile, "uuid-file-save", "", "`FILE` to write the pod's UUID to, before the pod is made")
 	pullVar(fs, &o.pull, runtime.PullNew)
 	fs.BoolVarP(&o.detach, "detach", "d", false, "leave the pod running and print its UUID")
@@ -260,7 +260,7 @@ func (o *podOptions) request(apps []*appOptions, in insecure) (*runtime.Request,
 	if o.inherit {
 		req.Env.Inherited = bundle.InheritedEnv(os.Environ())
 	}
-	req.PrivateIPC, req.HostIPC, req.HostPID = o.ipc == "private", o.ipc == "parent" || o.ipc == "host", o.pid == "host"
+	req.PrivateIPC, req.HostIPC = o.ipc == "private", o.ipc == "parent" || o.ipc == "host"
 	req.Pull = o.pull
 	if (o.terminal || o.tty) && len(apps) > 1 {
 		return nil, usagef("--interactive and --tty are for a pod of one app: of several, say --stdin=tty after the image")

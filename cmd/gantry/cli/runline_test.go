@@ -169,7 +169,7 @@ func TestRunLineErrors(t *testing.T) {
 		{"user namespace", "--private-users=perhaps a", "--private-users"},
 		{"metadata service", "--mds-register a", "there is no metadata service"},
 		{"signature", "a --signature=x", "--signature is for appc images"},
-		{"pid of the app", "--pid=app a", `--pid: "app": want pod, host`},
+		{"pid of something else", "--pid=apps a", `--pid: "apps": want pod, app, host`},
 		{"podman's policy", "a --restart=unless-stoped", "--restart: restart policy"},
 		{"empty value", "--pod-name= a", "--pod-name: the value is empty"},
 		{"empty value before the image", "--exec= a", "--exec: the value is empty"},
