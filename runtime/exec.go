@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -147,17 +148,20 @@ func place(files []*os.File, first int) error {
 	return unix.CloseRange(uint(first+len(files)), math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 }
 
-// StartError is what stage1 said when it could not start a detached pod.
+// StartError is what stage1 said when it could not start a detached pod, or was told to stop before the pod was ready.
 type StartError struct {
 	Message string
-	Code    int
+	Code    int   // of the app that failed, if one did
+	cause   error // context.Canceled, if somebody did not want to wait
 }
 
 func (e *StartError) Error() string { return e.Message }
 
+func (e *StartError) Unwrap() error { return e.cause }
+
 // Start runs the pod without us: a supervisor in a session of its own, whose apps write to the pod's logs. It returns when the pod is
-// ready. A *StartError is stage1's.
-func (r *Runtime) Start(p *Prepared) error {
+// ready. A *StartError is stage1's. When ctx ends before, the pod is stopped in order; its apps have ended when Start returns.
+func (r *Runtime) Start(ctx context.Context, p *Prepared) error {
 	argv, err := r.stage1("run", "--detached", p.path)
 	if err != nil {
 		return err
@@ -179,7 +183,15 @@ func (r *Runtime) Start(p *Prepared) error {
 	if err := p.Release(); err != nil { // the lock lives on in the child
 		return err
 	}
-	return awaitReady(ready, pid)
+	inTime := context.AfterFunc(ctx, func() { _ = unix.Kill(pid, unix.Signal(pods.StopSignal)) }) // our child: nobody else has its PID
+	failed := awaitReady(ready, pid)
+	if !inTime() {
+		return &StartError{Message: "the pod was told to stop while it started", cause: ctx.Err()}
+	}
+	if failed != nil {
+		return failed
+	}
+	return nil
 }
 
 // spawn starts argv with files from pods.DirFD on. It runs on a thread of its own, which takes its mount namespace with it.
@@ -214,7 +226,7 @@ func (p *Prepared) spawn(argv []string, files []*os.File) (pid int, err error) {
 }
 
 // awaitReady reads the one line that stage1 says.
-func awaitReady(pipe *os.File, pid int) error {
+func awaitReady(pipe *os.File, pid int) *StartError {
 	line, err := bufio.NewReader(io.LimitReader(pipe, 64<<10)).ReadBytes('\n')
 	var said struct {
 		Ready bool   `json:"ready"`

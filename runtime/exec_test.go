@@ -147,7 +147,7 @@ func TestStart(t *testing.T) {
 			r, ref := testRuntime(t), testImage(t)
 			fake(t, r, tt.how)
 			p := prepare(t, r, ref)
-			err := r.Start(p)
+			err := r.Start(t.Context(), p)
 			var failed *StartError
 			switch {
 			case tt.want == "" && err != nil:
@@ -173,7 +173,7 @@ func TestStartWithoutStage1(t *testing.T) {
 	r, ref := testRuntime(t), testImage(t)
 	p := prepare(t, r, ref)
 	r.Programs.Dir = t.TempDir()
-	if err := r.Start(p); !errors.Is(err, ErrProgram) {
+	if err := r.Start(t.Context(), p); !errors.Is(err, ErrProgram) {
 		t.Skipf("another stage1 is installed on this machine: %v", err)
 	}
 	if err := r.Drop(p); err != nil {
@@ -189,7 +189,7 @@ func supervised(t *testing.T, r *Runtime, ref image.Ref) *pods.Pod {
 	t.Helper()
 	fake(t, r, "supervise")
 	p := prepare(t, r, ref)
-	if err := r.Start(p); err != nil {
+	if err := r.Start(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 	pod, err := r.Pods().Open(p.UUID)

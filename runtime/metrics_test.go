@@ -16,7 +16,7 @@ func TestWriteMetrics(t *testing.T) {
 	ref := testImage(t)
 	fake(t, r, "supervise")
 	p := prepare(t, r, ref)
-	if err := r.Start(p); err != nil {
+	if err := r.Start(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 	pod, err := r.Pods().Open(p.UUID)

@@ -27,7 +27,7 @@ func detachPod(ctx context.Context, e *env, r *runtime.Runtime, p *runtime.Prepa
 		if u.asked() {
 			return errors.Join(errors.New("--slice and --property need systemd, which does not run here"), abandon(p))
 		}
-		return fork(r, p, abandon)
+		return fork(ctx, r, p, abandon)
 	}
 	uuid := p.UUID
 	if err := p.Release(); err != nil { // for the unit's process to take
@@ -49,11 +49,11 @@ func detachPod(ctx context.Context, e *env, r *runtime.Runtime, p *runtime.Prepa
 		return errors.Join(err, abandon(taken))
 	}
 	e.warn("%v: the pod runs in the cgroup of this shell", err)
-	return fork(r, taken, abandon)
+	return fork(ctx, r, taken, abandon)
 }
 
-func fork(r *runtime.Runtime, p *runtime.Prepared, abandon func(*runtime.Prepared) error) error {
-	err := r.Start(p)
+func fork(ctx context.Context, r *runtime.Runtime, p *runtime.Prepared, abandon func(*runtime.Prepared) error) error {
+	err := r.Start(ctx, p)
 	var failed *runtime.StartError
 	if err != nil && !errors.As(err, &failed) {
 		return errors.Join(err, abandon(p))

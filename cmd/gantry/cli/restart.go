@@ -48,5 +48,5 @@ func runRestart(ctx context.Context, e *env, args []string, uuidFile string, app
 	if err != nil {
 		return err
 	}
-	return started(e, p.UUID, r.Start(p))
+	return started(e, p.UUID, r.Start(ctx, p))
 }
