@@ -70,7 +70,7 @@ func (s *supervisor) listen() {
 // supervise starts the apps and returns when none of them is left and the reapers are dead.
 func (s *supervisor) supervise() {
 	s.settle()
-	for !s.reapersDead() || s.launching || s.launcherPID > 0 || s.killers > 0 || s.endProbes() { // a launcher that is still going sits in the pod's cgroup
+	for s.living() || s.launching || s.launcherPID > 0 || s.endProbes() { // a launcher that is still going sits in the pod's cgroup
 		var timeout <-chan time.Time
 		if s.timer != nil {
 			timeout = s.timer.C

@@ -120,3 +120,9 @@ func (s *supervisor) killed(then func()) {
 	s.killers--
 	then()
 }
+
+// living reports whether a process of the pod may still be alive, or dead and not collected: the death of the reapers tells that of the apps,
+// except in the host's PID namespace.
+func (s *supervisor) living() bool {
+	return !s.reapersDead() || s.killers > 0 || s.undead == nil && s.find(func(a *app) bool { return a.pid != 0 }) != nil
+}

@@ -372,7 +372,7 @@ func (s *supervisor) dismantle() {
 	s.dismissLauncher()
 	if s.reaper != nil && !s.reapersDead() {
 		s.killReapers()
-		for !s.reapersDead() || s.killers > 0 {
+		for s.living() {
 			select {
 			case sig := <-s.signals:
 				s.handle(sig)

@@ -88,6 +88,11 @@ func (s *supervisor) killOutside() {
 		return
 	}
 	s.outside = true
+	for a := range s.apps {
+		if a.pid != 0 { // it may have left its cgroup
+			s.signalApp(a, unix.SIGKILL)
+		}
+	}
 	s.killInBackground(s.cgroup.dirs, s.cgroup.supervisor, func(err error) {
 		s.outside, s.undead = false, err
 	})
