@@ -24,8 +24,8 @@ const HybridMount = "/sys/fs/cgroup/unified"
 // CredentialsDir is where apps find the credentials of their unit (LoadCredential=, SetCredential=).
 const CredentialsDir = "/run/credentials/unit"
 
-// maxSockets bounds what a unit may pass: the kernel lets no more descriptors go with one message either.
-const maxSockets = 253
+// MaxRights is how many descriptors go with one message (SCM_MAX_FD), and bounds what a unit may pass.
+const MaxRights = 253
 
 // PassedSockets are the names of the sockets that systemd passed to this process, in order (sd_listen_fds_with_names(3)). There are
 // none where the variables are somebody else's. stage1 has the process ID of stage0, and so sees the same.
@@ -34,7 +34,7 @@ func PassedSockets() ([]string, error) {
 		return nil, nil
 	}
 	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
-	if err != nil || n < 0 || n > maxSockets {
+	if err != nil || n < 0 || n > MaxRights {
 		return nil, errors.New("LISTEN_FDS is " + strconv.Quote(os.Getenv("LISTEN_FDS")) + ": want a number of sockets")
 	}
 	names := make([]string, n)

@@ -92,9 +92,6 @@ func (l *launcher) start(req *pods.Launch, files []*os.File, say func(answer), d
 	return nil
 }
 
-// maxRights is how many descriptors go with one message (SCM_MAX_FD).
-const maxRights = 253
-
 // send sends line, and the files with it. What of them has no room there comes before, each time with a space, which JSON does not see.
 func (l *launcher) send(line []byte, files []*os.File) error {
 	defer runtime.KeepAlive(files)
@@ -102,8 +99,8 @@ func (l *launcher) send(line []byte, files []*os.File) error {
 	for _, f := range files {
 		fds = append(fds, int(f.Fd()))
 	}
-	for ; len(fds) > maxRights; fds = fds[maxRights:] {
-		if _, _, err := l.socket.WriteMsgUnix([]byte{' '}, unix.UnixRights(fds[:maxRights]...), nil); err != nil {
+	for ; len(fds) > pods.MaxRights; fds = fds[pods.MaxRights:] {
+		if _, _, err := l.socket.WriteMsgUnix([]byte{' '}, unix.UnixRights(fds[:pods.MaxRights]...), nil); err != nil {
 			return err
 		}
 	}

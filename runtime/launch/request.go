@@ -43,8 +43,7 @@ func readRequest(control *os.File) (*pods.Launch, error) {
 
 // receive reads up to the end of a line; nothing, where the other end is closed before it begins.
 func receive(control *os.File) (line []byte, fds []int, err error) {
-	const most = 253 // SCM_MAX_FD
-	data, rights := make([]byte, 16<<10), make([]byte, unix.CmsgSpace(4*most))
+	data, rights := make([]byte, 16<<10), make([]byte, unix.CmsgSpace(4*pods.MaxRights))
 	for !bytes.HasSuffix(line, []byte{'\n'}) {
 		n, nRights, flags, _, err := unix.Recvmsg(int(control.Fd()), data, rights, unix.MSG_CMSG_CLOEXEC)
 		switch {

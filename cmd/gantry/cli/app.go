@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gantryrun/gantry/pods/printable"
 	"github.com/gantryrun/gantry/runtime"
 )
 
@@ -132,7 +133,7 @@ func findApp(s *runtime.Status, name string) (*runtime.AppStatus, error) {
 
 // printAppStatus prints rkt's lines (name, state, created, started, finished, exit_code), and a few more.
 func printAppStatus(w io.Writer, a *runtime.AppStatus) {
-	fmt.Fprintf(w, "name=%s\nstate=%s\nimage=%s\n", a.Name, a.State, quoteControl(a.Image.Name))
+	fmt.Fprintf(w, "name=%s\nstate=%s\nimage=%s\n", a.Name, a.State, printable.Text(a.Image.Name))
 	if a.PID != 0 {
 		fmt.Fprintf(w, "pid=%d\n", a.PID)
 	}
@@ -152,6 +153,6 @@ func printAppStatus(w io.Writer, a *runtime.AppStatus) {
 		fmt.Fprintf(w, "again=%s\n", stamp(*a.Last.Again))
 	}
 	if a.Last.Reason != "" {
-		fmt.Fprintf(w, "reason=%s\n", quoteControl(a.Last.Reason))
+		fmt.Fprintf(w, "reason=%s\n", printable.Text(a.Last.Reason))
 	}
 }

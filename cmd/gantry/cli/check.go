@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gantryrun/gantry/pods/printable"
 	"github.com/gantryrun/gantry/runtime/hostcheck"
 )
 
@@ -48,7 +49,7 @@ func printCheck(e *env, results []hostcheck.Result) {
 		case !c.OK:
 			mark = "--"
 		}
-		fmt.Fprintf(e.stdout, "%s  %-14s %s\n", mark, c.Name, quoteControl(c.Found))
+		fmt.Fprintf(e.stdout, "%s  %-14s %s\n", mark, c.Name, printable.Text(c.Found))
 		if !c.OK && c.Lost != "" {
 			fmt.Fprintf(e.stdout, "    without it: %s\n", c.Lost)
 		}

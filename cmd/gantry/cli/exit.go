@@ -13,6 +13,7 @@ import (
 
 	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/pods/printable"
 	"github.com/gantryrun/gantry/runtime"
 	"github.com/gantryrun/gantry/runtime/logs"
 )
@@ -136,7 +137,7 @@ func withoutVerb(message, verb string) string {
 // oneLine joins the lines of a joined error, quotes what a terminal would act on, and takes the middle out of what nobody reads.
 func oneLine(s string) string {
 	const most = 2000
-	s = quoteControl(strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "))
+	s = printable.Text(strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "))
 	if len(s) <= most {
 		return s
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/gantryrun/gantry/pods/printable"
 )
 
 // flagError takes pflag's wrapping off what a value said, and names the value where it says nothing itself.
@@ -71,7 +73,7 @@ func flagElsewhere(spelled string) string {
 
 // unknownFlag names the flag, and what was probably meant.
 func unknownFlag(spelled string, sets ...*pflag.FlagSet) error {
-	err := fmt.Errorf("unknown flag %s", quoteControl(spelled))
+	err := fmt.Errorf("unknown flag %s", printable.Text(spelled))
 	if instead := flagElsewhere(spelled); instead != "" {
 		return withHint(err, "%s", instead)
 	}

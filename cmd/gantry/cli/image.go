@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/pods/printable"
 	"github.com/gantryrun/gantry/runtime"
 )
 
@@ -86,7 +87,7 @@ func runImageRm(ctx context.Context, e *env, args []string) error {
 		}
 		removed, err := r.Store.Remove(ctx, ref)
 		for _, name := range removed {
-			fmt.Fprintln(e.stdout, quoteControl(name))
+			fmt.Fprintln(e.stdout, printable.Text(name))
 		}
 		errs = append(errs, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/pods/printable"
 	"github.com/gantryrun/gantry/runtime"
 )
 
@@ -58,7 +59,7 @@ func runImageVerify(ctx context.Context, e *env, o verifyOptions, args []string)
 	}
 	for _, v := range all {
 		for _, p := range v.Problems {
-			fmt.Fprintf(e.stdout, "%s: %s\n", quoteControl(p.Path), quoteControl(p.What))
+			fmt.Fprintf(e.stdout, "%s: %s\n", printable.Text(p.Path), printable.Text(p.What))
 		}
 		switch {
 		case v.Repaired:

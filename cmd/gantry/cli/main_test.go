@@ -14,6 +14,7 @@ import (
 	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/image/fetch"
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/pods/printable"
 )
 
 // gantry runs one command line with a data directory and configuration of its own.
@@ -177,7 +178,7 @@ func TestForeignText(t *testing.T) {
 		"plain – ünïcode\ttab": "plain – ünïcode\ttab", "\x1b[31mred": `\x1b[31mred`, "a\rb\x07": `a\rb\a`, "\u202eevil": `\u202eevil`,
 		"bad\xff": `bad\xff`, "two\nlines": `two\nlines`, "\u009b1m": `\u009b1m`,
 	} {
-		if got := quoteControl(in); got != want {
+		if got := printable.Text(in); got != want {
 			t.Errorf("%q: %s", in, got)
 		}
 	}

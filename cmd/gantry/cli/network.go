@@ -14,6 +14,7 @@ import (
 	"github.com/gantryrun/gantry/network/audit"
 	"github.com/gantryrun/gantry/network/conf"
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/pods/printable"
 )
 
 func newNetworkCommand(e *env) *cobra.Command {
@@ -109,8 +110,8 @@ func (e *env) printNetwork(n *conf.Entry, format string) error {
 			Config json.RawMessage `json:"config"`
 		}{n, conflist})
 	}
-	fmt.Fprintf(e.stdout, "name=%s\nfile=%s\nplugins=%s\ntakes=%s\ncni=%s\n", quoteControl(n.Name), quoteControl(cmp.Or(n.File, "(built in)")),
-		quoteControl(strings.Join(n.Types, ",")), quoteControl(strings.Join(n.Capabilities, ",")), quoteControl(n.CNIVersion))
+	fmt.Fprintf(e.stdout, "name=%s\nfile=%s\nplugins=%s\ntakes=%s\ncni=%s\n", printable.Text(n.Name), printable.Text(cmp.Or(n.File, "(built in)")),
+		printable.Text(strings.Join(n.Types, ",")), printable.Text(strings.Join(n.Capabilities, ",")), printable.Text(n.CNIVersion))
 	return writeJSON(e.stdout, json.RawMessage(conflist))
 }
 
@@ -239,9 +240,9 @@ func (e *env) printFindings(rep *audit.Report) {
 		case f.Network != "":
 			subject = "network " + f.Network
 		}
-		fmt.Fprintf(e.stdout, "%-5s  %-16s %s\n", mark, quoteControl(subject), quoteControl(oneLine(f.Found)))
+		fmt.Fprintf(e.stdout, "%-5s  %-16s %s\n", mark, printable.Text(subject), printable.Text(oneLine(f.Found)))
 		if f.Hint != "" {
-			fmt.Fprintf(e.stdout, "       do: %s\n", quoteControl(f.Hint))
+			fmt.Fprintf(e.stdout, "       do: %s\n", printable.Text(f.Hint))
 		}
 	}
 }

@@ -139,7 +139,7 @@ func printTable[T any](w io.Writer, t *table, columns []column[T], defaults stri
 		cells := make([]string, len(fields))
 		for i, f := range fields {
 			c := columns[slices.IndexFunc(columns, func(c column[T]) bool { return c.name == f })]
-			cells[i] = strings.ReplaceAll(quoteControl(c.value(row)), "\t", " ")
+			cells[i] = strings.ReplaceAll(printable.Text(c.value(row)), "\t", " ")
 		}
 		fmt.Fprintln(tw, strings.TrimRight(strings.Join(cells, "\t"), "\t "))
 	}

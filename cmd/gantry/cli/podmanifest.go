@@ -15,6 +15,7 @@ import (
 
 	"github.com/gantryrun/gantry/image/strictjson"
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/pods/printable"
 	"github.com/gantryrun/gantry/runtime/podmanifest"
 )
 
@@ -35,7 +36,7 @@ var besideManifest = append([]string{
 // readManifest reads the pod of --pod-manifest into o, and returns its apps. line is what the command line says.
 func (o *podOptions) readManifest(fs *pflag.FlagSet, line []*appOptions) ([]*appOptions, error) {
 	if len(line) > 0 {
-		return nil, usagef("--pod-manifest says which images the pod has: leave %s out", quoteControl(line[0].image))
+		return nil, usagef("--pod-manifest says which images the pod has: leave %s out", printable.Text(line[0].image))
 	}
 	for _, name := range changed(fs) {
 		if podFlags().Lookup(name) != nil && !slices.Contains(besideManifest, name) {
@@ -48,7 +49,7 @@ func (o *podOptions) readManifest(fs *pflag.FlagSet, line []*appOptions) ([]*app
 	}
 	apps, err := o.decodeManifest(fs, data)
 	if err != nil {
-		return nil, usageError{fmt.Errorf("pod manifest %s: %w", quoteControl(o.manifest), err)}
+		return nil, usageError{fmt.Errorf("pod manifest %s: %w", printable.Text(o.manifest), err)}
 	}
 	return apps, nil
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/gantryrun/gantry/image/fetch"
+	"github.com/gantryrun/gantry/pods/printable"
 )
 
 // progress says how far a fetch is: on a terminal in one line that is written over, elsewhere in a line for every layer
@@ -28,7 +29,7 @@ type progress struct {
 
 func newProgress(w *os.File, name string, active *atomic.Int32) *progress {
 	active.Add(1)
-	return &progress{w: w, name: quoteControl(name), terminal: term.IsTerminal(int(w.Fd())), active: active, layers: map[string]fetch.Event{}}
+	return &progress{w: w, name: printable.Text(name), terminal: term.IsTerminal(int(w.Fd())), active: active, layers: map[string]fetch.Event{}}
 }
 
 // event may be called from several goroutines.

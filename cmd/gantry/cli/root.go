@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/gantryrun/gantry/pods/printable"
 	"github.com/gantryrun/gantry/runtime"
 )
 
@@ -27,7 +28,7 @@ func Main(args []string, stdin, stdout, stderr *os.File) int {
 func guard(stderr io.Writer, run func() int) (code int) {
 	defer func() {
 		if p := recover(); p != nil {
-			fmt.Fprintf(stderr, "gantry: internal error: %s: please report this with the command line and the trace below\n%s", quoteControl(fmt.Sprint(p)), debug.Stack())
+			fmt.Fprintf(stderr, "gantry: internal error: %s: please report this with the command line and the trace below\n%s", printable.Text(fmt.Sprint(p)), debug.Stack())
 			code = exitGantry
 		}
 	}()

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/gantryrun/gantry/pods/printable"
 )
 
 // The line of run and prepare, as rkt had it; pflag knows no ---.
@@ -83,7 +85,7 @@ func (l *runLine) appArgs(args []string) ([]string, error) {
 	}
 	app := l.apps[len(l.apps)-1]
 	if app.args != nil {
-		return nil, fmt.Errorf("%s has arguments twice: end them with --- before the next image", quoteControl(app.image))
+		return nil, fmt.Errorf("%s has arguments twice: end them with --- before the next image", printable.Text(app.image))
 	}
 	app.args = []string{}
 	for i, a := range args {
@@ -212,7 +214,7 @@ func (l *runLine) applyEarly() error {
 	}
 	if len(l.apps) > 1 {
 		second := l.apps[1].image
-		return argumentHint(fmt.Errorf("--%s is a flag of an app: write it after the image of the app that it is for (%s is an image, too)", l.early[0].name, quoteControl(second)), l.apps)
+		return argumentHint(fmt.Errorf("--%s is a flag of an app: write it after the image of the app that it is for (%s is an image, too)", l.early[0].name, printable.Text(second)), l.apps)
 	}
 	// What stands after the image is more specific: it is not overwritten. Lists take both.
 	for _, e := range l.early {

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/pods/printable"
 	"github.com/gantryrun/gantry/runtime"
 )
 
@@ -108,7 +109,7 @@ func waitFor(ctx context.Context, pod *pods.Pod, w waitFlag, what string, wait f
 func printStatus(w io.Writer, s *runtime.Status) {
 	line := func(key, val string) {
 		if val != "" {
-			fmt.Fprintf(w, "%s=%s\n", key, quoteControl(val))
+			fmt.Fprintf(w, "%s=%s\n", key, printable.Text(val))
 		}
 	}
 	line("state", string(s.State))

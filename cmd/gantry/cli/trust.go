@@ -17,6 +17,7 @@ import (
 	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/image/trust"
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/pods/printable"
 )
 
 type trustOptions struct {
@@ -88,7 +89,7 @@ func addTrust(e *env, o trustOptions, path string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stderr, "prefix: %s\nkey: %s\nfingerprint: %s\n", scopeName(o.prefix), quoteControl(key.Kind), key.Fingerprint)
+	fmt.Fprintf(e.stderr, "prefix: %s\nkey: %s\nfingerprint: %s\n", scopeName(o.prefix), printable.Text(key.Kind), key.Fingerprint)
 	if !o.skipReview && path != "-" && term.IsTerminal(int(e.stdin.Fd())) {
 		fmt.Fprint(e.stderr, "Is this the key that you want to trust (yes/no)? ")
 		answer, _ := bufio.NewReader(e.stdin).ReadString('\n')
@@ -186,7 +187,7 @@ func listTrust(e *env, o trustOptions) error {
 		if j.Masked {
 			kind = "(masked)"
 		}
-		fmt.Fprintf(e.stdout, "%s\t%s\t%s\n", scopeName(j.Prefix), j.Fingerprint, quoteControl(kind))
+		fmt.Fprintf(e.stdout, "%s\t%s\t%s\n", scopeName(j.Prefix), j.Fingerprint, printable.Text(kind))
 	}
 	return nil
 }
