@@ -12,6 +12,7 @@ import (
 
 	"github.com/gantryrun/gantry/network/netlab"
 	"github.com/gantryrun/gantry/network/rules"
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 // BenchmarkDefaultNetwork measures what the default network adds to a pod's start and end. Each pod's namespace has gone
@@ -60,7 +61,7 @@ func timed(b *testing.B, f func() error) time.Duration {
 
 // gone waits until no pod's link is left.
 func gone(b *testing.B) {
-	waitFor(b, "links to go", func() error {
+	await.Success(b, "links to go", func() error {
 		links, err := netlink.LinkList()
 		for _, l := range links {
 			if strings.HasPrefix(l.Attrs().Name, rules.LinkPrefix) {
@@ -107,7 +108,7 @@ func BenchmarkAmongMany(b *testing.B) {
 				}
 				p.Close()
 			}
-			waitFor(b, "namespaces to go", func() error { time.Sleep(3 * time.Second); return nil })
+			await.Success(b, "namespaces to go", func() error { time.Sleep(3 * time.Second); return nil })
 		})
 	}
 }

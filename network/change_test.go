@@ -1,7 +1,6 @@
 package network
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -61,9 +60,7 @@ func TestConfigurationChangesBetweenPods(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range []*pod{second, third} {
-		if err := h.Detach(context.Background(), p.Attachment, ""); err != nil {
-			t.Error(err)
-		}
+		detach(t, h, p, "")
 	}
 	if got, err := exec.Command("ip", "-6", "addr", "show", "dev", "lo").Output(); err != nil || strings.Contains(string(got), "fd00:7") {
 		t.Errorf("left on lo: %v\n%s", err, got)
@@ -104,9 +101,7 @@ func TestHostIsSweptUnderPods(t *testing.T) {
 			_ = examine(t, h, true, a, b, other) // puts back what it can, and does not fail
 			detach(t, h, a, a.Path())
 			a.Close()
-			if err := h.Detach(context.Background(), b.Attachment, ""); err != nil {
-				t.Error(err)
-			}
+			detach(t, h, b, "")
 			b.Close()
 			again := start(t, h, attachment(t, "pod-d", "default", "8080:80"))
 			serve(t, again, ":80")
@@ -138,9 +133,7 @@ func TestFullRunDirectory(t *testing.T) {
 				t.Error(err)
 			}
 			for _, x := range []Attachment{attached, a.Attachment} {
-				if err := h.Detach(context.Background(), x, ""); err != nil {
-					t.Error(err)
-				}
+				leave(t, h, x, "")
 			}
 		})
 	}
@@ -186,9 +179,7 @@ func TestNetworksWithTheSameRoutes(t *testing.T) {
 			t.Fatalf("%s: %v", n, err)
 		}
 		t.Cleanup(func() {
-			if err := h.Detach(context.Background(), a, ""); err != nil {
-				t.Error(err)
-			}
+			leave(t, h, a, "")
 		})
 		if err := h.Check(t.Context(), a, p.Path()); err != nil {
 			t.Error(err)

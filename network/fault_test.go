@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/network/netlab"
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 // faults are what the plugin can be told to do, and whether each command then fails: what a plugin prints counts for ADD alone, and
@@ -139,7 +140,7 @@ func TestFaultyPlugin(t *testing.T) {
 				t.Cleanup(func() {
 					noneOfFault(t)
 					if fault.name != "daemon" {
-						waitFor(t, "the plugin's processes to be gone", func() error {
+						await.Success(t, "the plugin's processes to be gone", func() error {
 							if left := processes(t, "cnifault"); left != nil {
 								return fmt.Errorf("left: %v", left)
 							}
@@ -211,9 +212,7 @@ func (f faulty) del(t *testing.T, h *Host, fails bool) {
 	}
 	f.clear(t, "DEL")
 	for range 2 {
-		if err := h.Detach(context.Background(), f.a, ""); err != nil {
-			t.Error(err)
-		}
+		leave(t, h, f.a, "")
 	}
 }
 
@@ -247,7 +246,5 @@ func (f faulty) ask(t *testing.T, h *Host, command string, fails bool) {
 		t.Error(err)
 	}
 	ns.Close()
-	if err := h.Detach(context.Background(), f.a, ""); err != nil {
-		t.Error(err)
-	}
+	leave(t, h, f.a, "")
 }

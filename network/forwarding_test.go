@@ -1,7 +1,6 @@
 package network
 
 import (
-	"context"
 	"errors"
 	"os"
 	"testing"
@@ -44,9 +43,7 @@ func TestForwardingIsRememberedAndReset(t *testing.T) {
 	if err := h.Reset(true); !errors.Is(err, ErrInUse) {
 		t.Errorf("reset under a pod: %v", err)
 	}
-	if err := h.Detach(context.Background(), p.Attachment, ""); err != nil {
-		t.Error(err)
-	}
+	detach(t, h, p, "")
 	for range 2 {
 		if err := h.Reset(true); err != nil {
 			t.Error(err)

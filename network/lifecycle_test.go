@@ -17,6 +17,7 @@ import (
 	"github.com/gantryrun/gantry/network/conf"
 	"github.com/gantryrun/gantry/network/netlab"
 	"github.com/gantryrun/gantry/network/rules"
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 func TestDetach(t *testing.T) {
@@ -87,7 +88,13 @@ func TestDetach(t *testing.T) {
 
 func detach(t testing.TB, h *Host, p *pod, netns string) {
 	t.Helper()
-	if err := h.Detach(context.Background(), p.Attachment, netns); err != nil {
+	leave(t, h, p.Attachment, netns)
+}
+
+// leave is detach for an attachment alone. It may come in a clean-up: the test's own context is over by then.
+func leave(t testing.TB, h *Host, a Attachment, netns string) {
+	t.Helper()
+	if err := h.Detach(context.Background(), a, netns); err != nil {
 		t.Error(err)
 	}
 }
@@ -248,9 +255,7 @@ func TestTwoNetworks(t *testing.T) {
 			t.Errorf("result %+v, want interface %s", res, want)
 		}
 		t.Cleanup(func() {
-			if err := h.Detach(context.Background(), a, ""); err != nil {
-				t.Error(err)
-			}
+			leave(t, h, a, "")
 		})
 	}
 }
@@ -278,7 +283,7 @@ func TestPluginThatHangsIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the plugin's child to die", func() error {
+	await.Success(t, "the plugin's child to die", func() error {
 		stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
 		if err == nil && !strings.Contains(string(stat), ") Z ") {
 			return fmt.Errorf("it lives: %s", stat)

@@ -1,7 +1,6 @@
 package network
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +20,7 @@ import (
 	"github.com/gantryrun/gantry/network/conf"
 	"github.com/gantryrun/gantry/network/netlab"
 	"github.com/gantryrun/gantry/network/rules"
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 func TestMain(m *testing.M) { netlab.Main(m) }
@@ -42,7 +42,7 @@ func lab(t testing.TB) *Host {
 // leakCheck fails the test if a link, lease, rule element or result is left.
 func leakCheck(t testing.TB, h *Host) {
 	t.Helper()
-	waitFor(t, "the kernel to remove the pods' links", func() error {
+	await.Success(t, "the kernel to remove the pods' links", func() error {
 		links, err := netlink.LinkList()
 		if err != nil {
 			return err
@@ -82,20 +82,7 @@ func ruleset(t testing.TB) string {
 	return string(out)
 }
 
-// patience is for a machine that is slow and busy: what is to come, comes soon, and this is waited for only where it does not.
-const patience = time.Minute
-
-// waitFor polls, in tests only, for what the kernel does behind our back.
-func waitFor(t testing.TB, what string, f func() error) {
-	t.Helper()
-	var err error
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if err = f(); err == nil {
-			return
-		}
-	}
-	t.Errorf("waited in vain for %s: %v", what, err)
-}
+const patience = await.Patience
 
 // pod is a namespace attached to a network.
 type pod struct {
@@ -151,9 +138,7 @@ func start(t testing.TB, h *Host, a Attachment) *pod {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := h.Detach(context.Background(), a, ""); err != nil {
-			t.Error(err)
-		}
+		leave(t, h, a, "")
 	})
 	var err error
 	if p.res, err = h.Attach(t.Context(), a, p.Path()); err != nil {

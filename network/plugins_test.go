@@ -14,6 +14,7 @@ import (
 
 	"github.com/gantryrun/gantry/network/conf"
 	"github.com/gantryrun/gantry/network/netlab"
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 // pluginCase is a network of programs of containernetworking/plugins. In the configuration, DATA is host-local's directory; uplink0
@@ -73,7 +74,7 @@ func TestPlugins(t *testing.T) {
 			furnish(t, test, out)
 			before := strings.Join(linkNames(t), " ")
 			h.usePlugins(t, test, out)
-			waitFor(t, "the links to be as before", func() error {
+			await.Success(t, "the links to be as before", func() error {
 				now := strings.Join(linkNames(t), " ")
 				if now = strings.TrimSpace(strings.ReplaceAll(now, "lab-br0", "")); now != before {
 					return fmt.Errorf("before %q, now %q", before, now)
@@ -180,7 +181,7 @@ func (h *Host) usePlugins(t *testing.T, test pluginCase, out *netlab.Outside) {
 	}
 	detach(t, h, p, p.Path())
 	p.Close()
-	waitFor(t, "the daemon that was killed to be gone", func() error {
+	await.Success(t, "the daemon that was killed to be gone", func() error {
 		if left := processes(t, "dhcp"); left != nil {
 			return fmt.Errorf("left: %v", left)
 		}

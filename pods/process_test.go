@@ -3,7 +3,8 @@ package pods
 import (
 	"os/exec"
 	"testing"
-	"time"
+
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 func TestParseStart(t *testing.T) {
@@ -37,12 +38,7 @@ func TestAlive(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(time.Minute); other.Alive() && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
-	if other.Alive() {
-		t.Error("a zombie is alive")
-	}
+	await.Until(t, "a zombie to be dead", func() bool { return !other.Alive() })
 	_ = cmd.Wait()
 	for what, p := range map[string]*Process{
 		"gone":         other,

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/box"
 )
 
@@ -80,7 +81,7 @@ func (c *client) close() {
 func (c *client) lost(t *testing.T) uint64 {
 	t.Helper()
 	_ = c.conn.CloseWrite()
-	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
+	_ = c.conn.SetReadDeadline(time.Now().Add(await.Patience))
 	var sum uint64
 	lines := bufio.NewScanner(c.conn)
 	for lines.Scan() {
@@ -157,7 +158,7 @@ func TestAttachSlowAndDead(t *testing.T) {
 // awaitControl returns when the pod's apps can be attached to.
 func (b *bed) awaitControl(d *pods.Draft) {
 	b.t.Helper()
-	until(b.t, "the pod to be ready", d.Ready)
+	await.Until(b.t, "the pod to be ready", d.Ready)
 }
 
 // Input goes to the app from whoever sends it, survives a restart of the app, and has an end when a client says so.

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/box"
 )
 
@@ -117,7 +118,7 @@ func TestCallersFIFO(t *testing.T) {
 	d := b.prepare(sh("app", "read x; echo $x >/dev/stdout; readlink /proc/self/fd/1"))
 	b.edit = nil
 	begin := time.Now()
-	if code := wait(b.start(d, w, os.Stderr)); code != 0 || time.Since(begin) > patience {
+	if code := wait(b.start(d, w, os.Stderr)); code != 0 || time.Since(begin) > await.Patience {
 		t.Errorf("exit code %d after %v", code, time.Since(begin))
 	}
 	var pipe unix.Stat_t

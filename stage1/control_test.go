@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/box"
 )
 
@@ -27,7 +28,7 @@ func ask(t *testing.T, d *pods.Draft, line string) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(await.Patience))
 	if _, err := fmt.Fprintln(c, line); err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +69,7 @@ func TestControlRestart(t *testing.T) {
 		}
 	}
 	b.awaitRun(d, "once", 2)
-	until(t, "the second run of deaf to be deaf", func() bool {
+	await.Until(t, "the second run of deaf to be deaf", func() bool {
 		data, err := os.ReadFile(b.file(d, "deaf", "n"))
 		return err == nil && string(data) == "x\nx\n"
 	})
@@ -199,13 +200,7 @@ func TestControlOver(t *testing.T) {
 	d := b.prepare(sh("app", "exec head -c 100000 /dev/zero")) // more than the FIFO takes, less than it and a pipe
 	cmd := b.start(d, fifo, os.Stderr)
 	b.awaitRun(d, "app", 1)
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if got := ask(t, d, restartLine("app")); got == `{"error":"the pod is over"}` {
-			break
-		} else if time.Now().After(deadline) {
-			t.Fatalf("reply %s", got)
-		}
-	}
+	await.Until(t, "the pod to be over", func() bool { return ask(t, d, restartLine("app")) == `{"error":"the pod is over"}` })
 	if err := cmd.Process.Signal(unix.SIGQUIT); err != nil {
 		t.Fatal(err)
 	}

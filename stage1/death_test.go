@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/box"
 )
 
@@ -27,7 +28,7 @@ func TestOrphansEndWithThePod(t *testing.T) {
 	if code := wait(b.start(d, &out, os.Stderr)); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	if time.Since(start) > patience {
+	if time.Since(start) > await.Patience {
 		t.Error("the pod waited for an orphan")
 	}
 	if n := strings.Count(out.String(), "b: y\n"); n != 150000 {

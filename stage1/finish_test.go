@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/box"
 )
 
@@ -32,7 +33,7 @@ func TestStuckReader(t *testing.T) {
 	var errs strings.Builder
 	cmd := b.start(d, fifo, &errs)
 	b.awaitControl(d)
-	until(t, "the FIFO to be full", func() bool {
+	await.Until(t, "the FIFO to be full", func() bool {
 		fds := []unix.PollFd{{Fd: int32(fifo.Fd()), Events: unix.POLLOUT}}
 		n, err := unix.Poll(fds, 0)
 		return n == 0 && err == nil
@@ -45,7 +46,7 @@ func TestStuckReader(t *testing.T) {
 	}
 	begin := time.Now()
 	code := wait(cmd)
-	if passed := time.Since(begin); passed > patience || code == 0 || !strings.Contains(errs.String(), "output is lost: nobody reads it") {
+	if passed := time.Since(begin); passed > await.Patience || code == 0 || !strings.Contains(errs.String(), "output is lost: nobody reads it") {
 		t.Errorf("exit code %d after %s: %s", code, passed, errs.String())
 	}
 	b.end(d, code)
@@ -71,7 +72,7 @@ func TestStuckReaderAskedAgain(t *testing.T) {
 	b.await(d, "app", "up")
 	over := make(chan int, 1)
 	go func() { over <- wait(cmd) }()
-	deadline := time.After(patience)
+	deadline := time.After(await.Patience)
 	for {
 		select {
 		case code := <-over:

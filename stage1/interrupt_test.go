@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/box"
 )
 
@@ -35,7 +36,7 @@ func TestInterruptWhileStarting(t *testing.T) {
 	b.group = true
 	cmd := b.start(d, nil, &errs)
 	var fifo *os.File
-	until(t, "the launcher to read the configuration", func() bool {
+	await.Until(t, "the launcher to read the configuration", func() bool {
 		fifo, err = os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0) // fails as long as nobody has it open
 		return err == nil
 	})

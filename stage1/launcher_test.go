@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/pods"
 )
 
 // TestSend: a request takes as many descriptors along as it needs, whatever the kernel lets go with one message.
 func TestSend(t *testing.T) {
-	for _, n := range []int{0, 1, maxRights, maxRights + 1, 3 * maxRights} {
+	for _, n := range []int{0, 1, pods.MaxRights, pods.MaxRights + 1, 3 * pods.MaxRights} {
 		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -32,7 +34,7 @@ func TestSend(t *testing.T) {
 			sent <- err
 		}()
 		var got []byte
-		data, rights, count := make([]byte, 1<<16), make([]byte, unix.CmsgSpace(4*maxRights)), 0
+		data, rights, count := make([]byte, 1<<16), make([]byte, unix.CmsgSpace(4*pods.MaxRights)), 0
 		for {
 			k, nRights, flags, _, err := unix.Recvmsg(int(theirs.Fd()), data, rights, unix.MSG_CMSG_CLOEXEC)
 			if err != nil || flags&unix.MSG_CTRUNC != 0 {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/box"
 )
 
@@ -61,7 +62,7 @@ func TestReady(t *testing.T) {
 			}
 			write(t, filepath.Join(share, "open"), "")
 			b.await(d, "client", "up")
-			until(t, "the pod to get ready", d.Ready)
+			await.Until(t, "the pod to get ready", d.Ready)
 			if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
 				t.Fatal(err)
 			}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/box"
 )
 
@@ -65,7 +66,7 @@ func (b *bed) checkRuns(d interface {
 		}
 		if last != nil {
 			wait := 100 * time.Millisecond << (i - 1)
-			if got := r.Started.Sub(last.Finished); got < wait || got > wait+patience {
+			if got := r.Started.Sub(last.Finished); got < wait || got > wait+await.Patience {
 				b.t.Errorf("run %d began %s after the one before, want %s", i, got, wait)
 			}
 		}
@@ -76,7 +77,7 @@ func (b *bed) checkRuns(d interface {
 // awaitRun returns when the n-th run of app is recorded.
 func (b *bed) awaitRun(d *pods.Draft, app string, n int) {
 	b.t.Helper()
-	until(b.t, fmt.Sprintf("run %d of app %s to end", n, app), func() bool {
+	await.Until(b.t, fmt.Sprintf("run %d of app %s to end", n, app), func() bool {
 		_, runs, err := d.LastRun(app)
 		return err == nil && runs >= n
 	})

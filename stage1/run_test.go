@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/box"
 	"github.com/gantryrun/gantry/tests/build"
 	"github.com/gantryrun/gantry/tests/invariant"
@@ -209,23 +210,10 @@ func wait(cmd *exec.Cmd) int {
 	return cmd.ProcessState.ExitCode()
 }
 
-// patience is for a machine that is slow and busy: what is to come, comes soon, and this is waited for only where it does not.
-const patience = time.Minute
-
-// until returns when ok says so.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}
-
 // await returns when the file appears that an app writes in its root.
 func (b *bed) await(d *pods.Draft, app, file string) {
 	b.t.Helper()
-	until(b.t, "app "+app+" to write "+file, func() bool {
+	await.Until(b.t, "app "+app+" to write "+file, func() bool {
 		_, err := os.Stat(b.file(d, app, file))
 		return err == nil
 	})

@@ -8,12 +8,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/box"
 )
 
@@ -61,15 +61,11 @@ func withDisk(dir, pid string) func(*specs.Spec) {
 // awaitState waits until a process of the app is in the state, as ps shows it.
 func awaitState(t *testing.T, pid, state string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	await.Until(t, "process "+pid+" to be in state "+state, func() bool {
 		data, err := os.ReadFile("/proc/" + pid + "/stat")
-		if _, rest, _ := strings.Cut(string(data), ") "); err == nil && strings.HasPrefix(rest, state) {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("process %s is not in state %s: %s", pid, state, data)
-		}
-	}
+		_, rest, _ := strings.Cut(string(data), ") ")
+		return err == nil && strings.HasPrefix(rest, state)
+	})
 }
 
 // A process that SIGKILL does not end, since it waits for a disk, does not keep the supervisor from hearing anybody: where the reaper's end
@@ -95,15 +91,9 @@ func TestUndead(t *testing.T) {
 			if err := cmd.Process.Signal(unix.SIGQUIT); err != nil {
 				t.Fatal(err)
 			}
-			for deadline := time.Now().Add(40 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-				got := ask(t, d, `{"version":"v1","verb":"start","app":"app"}`)
-				if got == `{"error":"the pod is being stopped"}` {
-					break
-				}
-				if time.Now().After(deadline) {
-					t.Fatalf("reply %s", got)
-				}
-			}
+			await.Until(t, "an answer", func() bool {
+				return ask(t, d, `{"version":"v1","verb":"start","app":"app"}`) == `{"error":"the pod is being stopped"}`
+			})
 			if state, err := d.State(); err != nil || state != pods.Running {
 				t.Errorf("state %s, %v, with a process that lives", state, err)
 			}
@@ -119,12 +109,11 @@ func TestUndead(t *testing.T) {
 // childOf is the process of a pod's only app.
 func (b *bed) childOf(supervisor int) string {
 	b.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	var pids []string
+	await.Until(b.t, "the app to have a process", func() bool {
 		out, err := exec.Command("pgrep", "-x", "-P", strconv.Itoa(supervisor), "sh").Output()
-		if pids := strings.Fields(string(out)); err == nil && len(pids) == 1 {
-			return pids[0]
-		}
-	}
-	b.t.Fatal("the app has no process")
-	return ""
+		pids = strings.Fields(string(out))
+		return err == nil && len(pids) == 1
+	})
+	return pids[0]
 }

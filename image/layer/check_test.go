@@ -13,9 +13,7 @@ import (
 
 // What has changed in an unpacked tree is found, whatever it is. (That a whole one passes, every test of unpack sees.)
 func TestCheck(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root: owners and devices are made")
-	}
+	needRoot(t)
 	s, err := scanAll(t, archive(t, dir("d", 0o755), file("d/f", strings.Repeat("x", 200_000)).xattr("user.a", "1"), symlink("d/s", "f"),
 		file("one", "x"), hardlink("two", "one"), special('3', "null", 1, 3), fifo("p")))
 	if err != nil {

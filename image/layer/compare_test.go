@@ -2,7 +2,6 @@ package layer
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -315,19 +314,24 @@ func (s *store) image(t testing.TB) *erofs.Image {
 	return m
 }
 
-func (s *store) unpack(t testing.TB) string {
+func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root: owners and devices are made")
 	}
+}
+
+func (s *store) unpack(t testing.TB) string {
+	t.Helper()
+	needRoot(t)
 	dir := filepath.Join(s.dir, "fs")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.tree.Unpack(context.Background(), dir, s.tars); err != nil {
+	if err := s.tree.Unpack(t.Context(), dir, s.tars); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.tree.Check(context.Background(), dir, s.tars); err != nil {
+	if err := s.tree.Check(t.Context(), dir, s.tars); err != nil {
 		t.Errorf("unpacked, and then %v", err)
 	}
 	return dir

@@ -17,9 +17,7 @@ import (
 // sources makes a directory with what GNU tar is to archive: names, sparse files, xattrs, links, devices.
 func sources(t *testing.T) string {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root: owners and devices are made")
-	}
+	needRoot(t)
 	if _, err := exec.LookPath("tar"); err != nil {
 		t.Skip("GNU tar is not installed: nothing to compare with")
 	}

@@ -12,9 +12,7 @@ import (
 
 // What Unpack refuses, and that its error names the file.
 func TestUnpackErrors(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root: owners and devices are made")
-	}
+	needRoot(t)
 	s, err := scanAll(t, archive(t, file("a/b/f", strings.Repeat("x", 2000)), hardlink("g", "a/b/f")))
 	if err != nil {
 		t.Fatal(err)

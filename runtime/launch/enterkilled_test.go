@@ -2,6 +2,7 @@ package launch_test
 
 import (
 	"bufio"
+	"fmt"
 	"maps"
 	"os/exec"
 	"syscall"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 // TestEnterKilled: a client that is killed, whenever that is, takes its command along; of a terminal all of its session.
@@ -21,20 +24,18 @@ func TestEnterKilled(t *testing.T) {
 		t.Helper()
 		p.must(client.Process.Kill())
 		_ = client.Wait()
-		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		await.Success(t, "its command to be gone", func() error {
 			now := p.processes(t)
 			if maps.Equal(now, before) {
-				return
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("these were there before: %v; these are there now: %v", before, now)
+				return nil
 			}
 			for { // of a client that is dead they are ours
 				if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != nil || pid <= 0 {
 					break
 				}
 			}
-		}
+			return fmt.Errorf("these were there before: %v; these are there now: %v", before, now)
+		})
 	}
 	t.Run("its command runs", func(t *testing.T) {
 		cmd := p.enter("--", "sh", "-c", "trap '' HUP TERM INT; echo ready; exec sleep 1000")

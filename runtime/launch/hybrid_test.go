@@ -7,7 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 // On a hybrid host libcontainer does not know the cgroup2 that the app is in: stage1 hides it. A command that enters is there too.
@@ -48,17 +49,11 @@ func TestEnterJoinsHybridCgroup(t *testing.T) {
 	if _, err := stdout.Read(make([]byte, 3)); err != nil {
 		t.Error(err)
 	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) { // the command may be faster than it
+	await.Until(t, "gantry-launch to leave the pod's cgroup", func() bool { // the command may be faster than it
 		procs, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 		p.must(err)
-		if !strings.Contains("\n"+string(procs), fmt.Sprintf("\n%d\n", cmd.Process.Pid)) {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Error("gantry-launch stays in the pod's cgroup")
-			break
-		}
-	}
+		return !strings.Contains("\n"+string(procs), fmt.Sprintf("\n%d\n", cmd.Process.Pid))
+	})
 	p.must(stdin.Close())
 	p.must(cmd.Wait())
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 // binaries builds gantry-launch and gantry-init, once per run of the tests.
@@ -174,19 +175,16 @@ func (p *pod) close() {
 // reapAll collects every child of this process, and fails where one does not die.
 func reapAll(t testing.TB) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+	await.Success(t, "no process to be left behind", func() error {
 		pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
 		for err == nil && pid > 0 {
 			pid, err = unix.Wait4(-1, nil, unix.WNOHANG, nil)
 		}
 		if err == unix.ECHILD {
-			return
+			return nil
 		}
-		if time.Now().After(deadline) {
-			t.Error("a process is left behind")
-			return
-		}
-	}
+		return fmt.Errorf("one does not die (%w)", err)
+	})
 }
 
 // app returns an app that runs args with the defaults that stage0 gives; edit may be nil.

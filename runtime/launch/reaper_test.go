@@ -8,10 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 // TestReaper: PID 1 of a pod is worth nothing to who gets hold of it, and costs next to nothing.
@@ -32,13 +33,13 @@ func TestReaper(t *testing.T) {
 	if env := read("environ"); env != "" {
 		t.Errorf("it has an environment: %q", env)
 	}
-	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	for deadline := time.Now().Add(time.Minute); len(fds) > 2 && time.Now().Before(deadline); { // it may still be about to close ready
-		fds, err = os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	}
-	if err != nil || len(fds) != 2 {
-		t.Errorf("it has %d descriptors (%v)", len(fds), err)
-	}
+	await.Success(t, "it to have two descriptors", func() error { // it may still be about to close ready
+		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+		if err == nil && len(fds) != 2 {
+			err = fmt.Errorf("it has %d", len(fds))
+		}
+		return err
+	})
 	var pss int
 	for line := range strings.Lines(read("smaps_rollup")) {
 		_, _ = fmt.Sscanf(line, "Pss: %d kB", &pss)
@@ -52,16 +53,13 @@ func TestReaper(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "PPid:\t") || !strings.Contains(out, "ermission denied") || !strings.HasSuffix(out, "alive\n") {
 		t.Errorf("got exit code %d and %q", code, out)
 	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+	await.Success(t, "the reaper to keep nobody", func() error {
 		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-		if err == nil && len(data) == 0 {
-			break
+		if err == nil && len(data) > 0 {
+			err = fmt.Errorf("it keeps %q", data)
 		}
-		if time.Now().After(deadline) {
-			t.Errorf("the reaper keeps %q (%v)", data, err)
-			break
-		}
-	}
+		return err
+	})
 }
 
 // TestProgramsAreOutOfReach: an app that may look at every process of its pod, and has every chance to, cannot change one

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/box"
 	"github.com/gantryrun/gantry/tests/build"
 	"github.com/gantryrun/gantry/tests/testimages"
@@ -36,7 +37,7 @@ func TestNginxAndRedis(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
-	await(t, "the pod to run", func() bool {
+	await.Until(t, "the pod to run", func() bool {
 		select {
 		case err := <-done:
 			t.Fatalf("gantry run ended: %v\n%s", err, log.String())
@@ -53,8 +54,8 @@ func TestNginxAndRedis(t *testing.T) {
 	h.must(t, "status", "--wait-ready=60s", uuid)
 	ip := h.field(t, uuid, addressOf)
 
-	await(t, "nginx", func() bool { return get("http://"+ip+"/") == "nginx in a pod\n" })
-	await(t, "redis", func() bool { return redisPing(ip) == "+PONG" })
+	await.Until(t, "nginx", func() bool { return get("http://"+ip+"/") == "nginx in a pod\n" })
+	await.Until(t, "redis", func() bool { return redisPing(ip) == "+PONG" })
 	if out := h.must(t, "enter", "--app=cache", uuid, "redis-cli", "-h", "127.0.0.1", "ping"); strings.TrimSpace(out) != "PONG" {
 		t.Errorf("redis-cli in the pod says %q", out)
 	}

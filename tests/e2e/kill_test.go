@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/box"
 	"github.com/gantryrun/gantry/tests/build"
 	"github.com/gantryrun/gantry/tests/invariant"
@@ -105,7 +106,7 @@ func TestKillSweepers(t *testing.T) {
 		if sweeper[0] == "gc" { // it has work where a supervisor was killed
 			supervisor := atoi(t, h.field(t, uuid, pidOf))
 			_ = syscall.Kill(supervisor, syscall.SIGKILL)
-			await(t, "the supervisor's end", func() bool { return h.state(t, uuid) == "exited" })
+			await.Until(t, "the supervisor's end", func() bool { return h.state(t, uuid) == "exited" })
 		}
 		cmd := h.command(t, sweeper...)
 		if err := cmd.Start(); err != nil {

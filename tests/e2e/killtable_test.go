@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/box"
 	"github.com/gantryrun/gantry/tests/build"
 )
@@ -96,7 +97,7 @@ func (v victim) kill(t *testing.T, who string) {
 		t.Fatal(err)
 	}
 	v.prepare(t, h, image, uuidFile)
-	await(t, fmt.Sprintf("%d processes", v.count), func() bool { return len(sleepers(t)) == v.count })
+	await.Until(t, fmt.Sprintf("%d processes", v.count), func() bool { return len(sleepers(t)) == v.count })
 	data, err := os.ReadFile(uuidFile)
 	if err != nil {
 		t.Fatal(err)
@@ -113,12 +114,12 @@ func (v victim) kill(t *testing.T, who string) {
 		}
 	}
 	_ = supervisor.Wait()
-	await(t, "the pod's end", func() bool { return h.state(t, uuid) == "exited" })
+	await.Until(t, "the pod's end", func() bool { return h.state(t, uuid) == "exited" })
 	left := sleepers(t)
 	if own := strings.Join(v.run, " "); len(left) > 0 && (who != "supervisor" || own == "--pid=host" || own == "--stage1-name=chroot") {
 		t.Errorf("the pod has exited, and these live: %v", left)
 	}
-	await(t, "the end of its processes", func() bool { return len(sleepers(t)) == 0 && len(survivors(t, h)) == 0 })
+	await.Until(t, "the end of its processes", func() bool { return len(sleepers(t)) == 0 && len(survivors(t, h)) == 0 })
 	h.check(t)
 }
 
@@ -149,7 +150,7 @@ func (v victim) prepare(t *testing.T, h *host, image, uuidFile string) {
 	if len(v.then) == 0 {
 		return
 	}
-	await(t, "the pod", func() bool {
+	await.Until(t, "the pod", func() bool {
 		info, err := os.Stat(uuidFile)
 		return err == nil && info.Size() > 0
 	})
@@ -158,7 +159,7 @@ func (v victim) prepare(t *testing.T, h *host, image, uuidFile string) {
 		t.Fatal(err)
 	}
 	uuid := strings.TrimSpace(string(data))
-	await(t, "the pod's readiness", func() bool {
+	await.Until(t, "the pod's readiness", func() bool {
 		_, status, _ := h.run(t, "status", uuid) // its UUID is told before it is there
 		return strings.Contains(status, "ready=true")
 	})

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/box"
 	"github.com/gantryrun/gantry/tests/build"
 )
@@ -105,7 +106,7 @@ func TestFaultyNetwork(t *testing.T) {
 			f.set(t, test.command, test.fault)
 			f.runAndEnd(t, image, test.until, test.runs)
 			if test.fault == "daemon" && test.until == "" {
-				await(t, "what the plugin has started to end with the pod", func() bool { return len(plugins(t)) == 0 })
+				await.Until(t, "what the plugin has started to end with the pod", func() bool { return len(plugins(t)) == 0 })
 			}
 			for _, command := range []string{"ADD", "DEL", "GC"} {
 				f.set(t, command, "")
@@ -114,7 +115,7 @@ func TestFaultyNetwork(t *testing.T) {
 			if !f.called("DEL") || !f.called("GC") {
 				t.Error("gc has not called the plugin")
 			}
-			await(t, "the plugin's processes to be gone", func() bool { return len(plugins(t)) == 0 })
+			await.Until(t, "the plugin's processes to be gone", func() bool { return len(plugins(t)) == 0 })
 			h.check(t)
 			h.must(t, "fetch", image)
 		})
@@ -132,7 +133,7 @@ func (f faulty) runAndEnd(t *testing.T, image, until string, runs bool) {
 	over := make(chan error, 1)
 	go func() { over <- cmd.Wait() }()
 	uuid := ""
-	await(t, "the plugin's ADD", func() bool {
+	await.Until(t, "the plugin's ADD", func() bool {
 		data, _ := os.ReadFile(uuidFile)
 		uuid = strings.TrimSpace(string(data))
 		return f.called("ADD") && uuid != ""
@@ -143,7 +144,7 @@ func (f faulty) runAndEnd(t *testing.T, image, until string, runs bool) {
 		f.must(t, "status", "--wait-ready=60s", uuid)
 		_ = cmd.Process.Signal(unix.SIGTERM)
 		if until == "DEL" {
-			await(t, "the plugin's DEL", func() bool { return f.called("DEL") })
+			await.Until(t, "the plugin's DEL", func() bool { return f.called("DEL") })
 			_ = cmd.Process.Kill()
 		}
 	}
@@ -186,7 +187,7 @@ func TestNetworkCommandsAreKilled(t *testing.T) {
 			}
 			over := make(chan struct{})
 			go func() { _ = pod.Wait(); close(over) }()
-			await(t, "the pod's UUID", func() bool { data, _ := os.ReadFile(uuidFile); return len(data) > 0 })
+			await.Until(t, "the pod's UUID", func() bool { data, _ := os.ReadFile(uuidFile); return len(data) > 0 })
 			f.must(t, "status", "--wait-ready=60s", "--uuid-file="+uuidFile)
 			if test.dead {
 				_ = pod.Process.Kill()
@@ -202,10 +203,10 @@ func TestNetworkCommandsAreKilled(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			await(t, "the plugin's "+test.call, func() bool { return f.called(test.call) })
+			await.Until(t, "the plugin's "+test.call, func() bool { return f.called(test.call) })
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
-			await(t, "the plugin's processes to be gone", func() bool { return len(plugins(t)) == 0 })
+			await.Until(t, "the plugin's processes to be gone", func() bool { return len(plugins(t)) == 0 })
 			f.set(t, test.call, "")
 			h.must(t, append([]string{etc}, test.args...)...)
 			if !test.dead {

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/box"
 	"github.com/gantryrun/gantry/tests/build"
 	"github.com/gantryrun/gantry/tests/testimages"
@@ -62,7 +63,7 @@ func testTree(t *testing.T, dir string) {
 func appProcess(t *testing.T, name string) int {
 	t.Helper()
 	var out []byte
-	await(t, "a process "+name, func() (found bool) { // it has its name a moment after the exec that makes the app ready
+	await.Until(t, "a process "+name, func() (found bool) { // it has its name a moment after the exec that makes the app ready
 		var err error
 		out, err = exec.Command("pgrep", "-x", name).Output()
 		return err == nil

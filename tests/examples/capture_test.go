@@ -5,7 +5,6 @@ import (
 	"net"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,16 +47,6 @@ func newCapture(t *testing.T, name string) *capture {
 	}()
 	t.Cleanup(func() { _ = unix.Close(fd) })
 	return c
-}
-
-// shows waits, at most a minute, until a packet holds the text: a packet is answered before the capture has been read.
-func (c *capture) shows(text string) bool {
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if c.holds(text) > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // holds says in how many packets the text is.

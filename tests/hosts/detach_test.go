@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 // detached runs a pod from a shell, as a user after a login.
@@ -30,9 +32,9 @@ func TestDetach(t *testing.T) {
 	if s := m.show(t, unit, "MemoryMax"); s != "104857600" {
 		t.Errorf("its MemoryMax is %s", s)
 	}
-	await(t, "the app's line", func() bool { return m.sh(t, "gantry logs "+uuid) == "hello" })
+	await.Until(t, "the app's line", func() bool { return m.sh(t, "gantry logs "+uuid) == "hello" })
 	m.must(t, "gantry", "stop", uuid)
-	await(t, "the end of the unit", func() bool { return m.show(t, unit, "ActiveState") == "inactive" })
+	await.Until(t, "the end of the unit", func() bool { return m.show(t, unit, "ActiveState") == "inactive" })
 	m.must(t, "gantry", "rm", uuid)
 
 	uuid, unit = m.detached(t, "")
@@ -79,7 +81,7 @@ func TestDetachWithoutSystemd(t *testing.T) {
 	defer thaw()
 	start := time.Now()
 	uuid, _ := m.detached(t, "")
-	if d := time.Since(start); d > patience {
+	if d := time.Since(start); d > await.Patience {
 		t.Errorf("it took %v", d)
 	}
 	if s := m.sh(t, "gantry status "+uuid+" | grep ^state"); s != "state=running" {
@@ -106,7 +108,7 @@ kill -STOP $(pgrep -f '^gantry run')`)
 		t.Fatalf("gc took the pod from a run that waits: %q is left of %s", s, uuid)
 	}
 	m.sh(t, "kill -KILL $(pgrep -f '^gantry run') $(pgrep systemd-run)")
-	await(t, "their death", func() bool { code, _, _ := m.run(t, "pgrep", "-f", "^gantry run"); return code != 0 })
+	await.Until(t, "their death", func() bool { code, _, _ := m.run(t, "pgrep", "-f", "^gantry run"); return code != 0 })
 	m.must(t, "gantry", "gc", "--grace-period=0s")
 	if s := m.sh(t, "ls /var/lib/gantry/pods"); s != "" {
 		t.Errorf("gc leaves %s", s)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/build"
 )
 
@@ -44,7 +45,7 @@ func TestPrintedUnit(t *testing.T) {
 	m.unit(t, "printed.service", text)
 	m.must(t, "systemd-analyze", "verify", "/run/systemd/system/printed.service")
 	m.start(t, "printed.service")
-	await(t, "what it says", func() bool { return strings.Contains(m.journal(t, "printed.service"), "said: two words 100% gantry-") })
+	await.Until(t, "what it says", func() bool { return strings.Contains(m.journal(t, "printed.service"), "said: two words 100% gantry-") })
 	if code, _, stderr := m.run(t, "gantry", "systemd", "unit", "--no-such-flag", busybox); code != 254 {
 		t.Errorf("a wrong line: exit code %d, %s", code, stderr)
 	}
@@ -79,7 +80,7 @@ func TestGenerator(t *testing.T) {
 		t.Errorf("TasksMax is %s in spite of the drop-in", s)
 	}
 	m.start(t, "many@one.service")
-	await(t, "what they say", func() bool {
+	await.Until(t, "what they say", func() bool {
 		return strings.Contains(m.journal(t, "generated.service"), "X is two words\n") && strings.Contains(m.journal(t, "many@one.service"), "X is one\n")
 	})
 	if s := m.show(t, "generated.service", "MemoryMax"); s != "104857600" {
@@ -93,7 +94,7 @@ func TestGenerator(t *testing.T) {
 		t.Logf("not shown: that broken.pod is named in the journal: %v", err)
 	} else {
 		_ = f.Close()
-		await(t, "the journal's word of broken.pod", func() bool {
+		await.Until(t, "the journal's word of broken.pod", func() bool {
 			return strings.Contains(m.must(t, "journalctl", "--no-pager", "--output=cat", "--identifier=gantry-generator"), "broken.pod: line 1")
 		})
 	}

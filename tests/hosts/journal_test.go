@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 // The journal knows whose each line is; journalctl by app, by unit, and gantry logs say the same.
@@ -15,14 +17,14 @@ func TestJournal(t *testing.T) {
 	m.start(t, "journal.service")
 	uuid := m.uuid(t, "journal.service")
 	var lines []string
-	await(t, "three lines", func() bool {
+	await.Until(t, "three lines", func() bool {
 		m.must(t, "journalctl", "--sync")
 		lines = strings.Split(m.sh(t, "journalctl --output=json GANTRY_APP=web GANTRY_POD="+uuid), "\n")
 		return len(lines) == 2
 	})
 	// A long line comes in pieces of 16 KB.
 	long := "journalctl --all --output=cat GANTRY_APP=db GANTRY_POD=" + uuid + " | awk '{ n += length($0) } END { print NR, n }'"
-	await(t, "the end of the long line", func() bool { m.must(t, "journalctl", "--sync"); return m.sh(t, long) == "3 40000" })
+	await.Until(t, "the end of the long line", func() bool { m.must(t, "journalctl", "--sync"); return m.sh(t, long) == "3 40000" })
 	want := []map[string]string{
 		{"MESSAGE": "hello", "PRIORITY": "6", "SYSLOG_IDENTIFIER": "web", "GANTRY_POD_NAME": "talk", "_SYSTEMD_UNIT": "journal.service"},
 		{"MESSAGE": "oops", "PRIORITY": "3"},
@@ -62,7 +64,7 @@ func TestLogsAgree(t *testing.T) {
 	m.start(t, "agree.service")
 	uuid := m.uuid(t, "agree.service")
 	var journal, logs string
-	await(t, "200 lines", func() bool {
+	await.Until(t, "200 lines", func() bool {
 		m.must(t, "journalctl", "--sync")
 		journal = m.sh(t, "journalctl --output=cat GANTRY_APP=web GANTRY_POD="+uuid)
 		logs = m.sh(t, "gantry logs --app=web "+uuid)
@@ -80,7 +82,7 @@ func TestJournalUncopied(t *testing.T) {
 	m.start(t, "uncopied.service")
 	uuid := m.uuid(t, "uncopied.service")
 	var got string
-	await(t, "two lines", func() bool {
+	await.Until(t, "two lines", func() bool {
 		m.must(t, "journalctl", "--sync")
 		got = m.sh(t, "journalctl --unit=uncopied.service SYSLOG_IDENTIFIER=web --output=json | grep -o '\"MESSAGE\":\"[a-z]*\"\\|\"PRIORITY\":\"[0-9]\"' | sort | tr '\\n' ' '")
 		return strings.Count(got, "MESSAGE") == 2

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 // machines are what machinectl lists.
@@ -23,9 +25,9 @@ func TestMachine(t *testing.T) {
 		busybox+" --name=web -- sh -c 'trap \"echo bye; exit 0\" TERM; sleep 1000 & wait'\n")
 	m.start(t, "machine.service")
 	name := "gantry-" + m.uuid(t, "machine.service")
-	await(t, "the machine", func() bool { return m.machines(t) == name })
+	await.Until(t, "the machine", func() bool { return m.machines(t) == name })
 	for _, want := range []string{"sleep 1000", "machine.service", fmt.Sprintf("Leader: %d (gantry-stage1)", m.mainPID(t, "machine.service")), "gantry; class vm"} {
-		await(t, "machinectl status to have "+want, func() bool { return strings.Contains(m.must(t, "machinectl", "status", "--no-pager", name), want) })
+		await.Until(t, "machinectl status to have "+want, func() bool { return strings.Contains(m.must(t, "machinectl", "status", "--no-pager", name), want) })
 	}
 	// Nobody enters the host by the pod's name.
 	for line, want := range map[string]string{
@@ -45,9 +47,9 @@ func TestMachine(t *testing.T) {
 	}
 	// The machine of a supervisor that was killed goes with its pod, while the unit goes on.
 	m.sh(t, fmt.Sprintf("kill -KILL %d", m.mainPID(t, "machine.service")))
-	await(t, "the next machine alone", func() bool { now := m.machines(t); return now != name && now == "gantry-"+m.uuid(t, "machine.service") })
+	await.Until(t, "the next machine alone", func() bool { now := m.machines(t); return now != name && now == "gantry-"+m.uuid(t, "machine.service") })
 	m.must(t, "machinectl", "poweroff", m.machines(t))
-	await(t, "the end", func() bool { return m.show(t, "machine.service", "ActiveState") == "inactive" })
+	await.Until(t, "the end", func() bool { return m.show(t, "machine.service", "ActiveState") == "inactive" })
 	if j := m.journal(t, "machine.service"); !strings.Contains(j, "bye\n") {
 		t.Errorf("the app was not asked to stop:\n%s", j)
 	}
@@ -99,7 +101,7 @@ func withoutBus(t *testing.T, m machine, bus func(net.Conn)) {
 		m.must(t, args...)
 		d := time.Since(start)
 		t.Logf("%s: %v", what, d.Round(time.Millisecond))
-		if d > patience/3 { // what waits for a bus does so for 25 seconds at least
+		if d > await.Patience/3 { // what waits for a bus does so for 25 seconds at least
 			t.Errorf("%s took %v", what, d)
 		}
 	}

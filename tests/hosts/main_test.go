@@ -113,16 +113,3 @@ func (m machine) sh(t *testing.T, line string) string {
 	t.Helper()
 	return strings.TrimSpace(m.must(t, "sh", "-euc", line))
 }
-
-// patience is for a machine that is slow and busy: what holds, holds soon, and this is waited for only where it does not.
-const patience = time.Minute
-
-// await waits until ok says so.
-func await(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 // A unit of BlaBlaCar's, as their tools wrote it for rkt: no Type=, no Delegate=, no KillMode=, the binary called rkt.
@@ -49,14 +51,14 @@ ip link add bond0 type veth peer name bond0-peer; ip link set bond0 up; ip link 
 	for round := range 3 {
 		before := uuid
 		m.must(t, "systemctl", "start", unit) // which waits for nothing but the program's start
-		await(t, "the pod", func() bool {
+		await.Until(t, "the pod", func() bool {
 			uuid = m.sh(t, "cat /mnt/sda9/rkt-uuid/prod/web1 || :")
 			code, _, _ := m.run(t, "gantry", "status", uuid)
 			return code == 0 && uuid != before
 		})
 		m.must(t, "gantry", "status", "--wait-ready=60s", uuid)
 		var said string
-		await(t, "what the app says", func() bool {
+		await.Until(t, "what the app says", func() bool {
 			said = m.sh(t, "gantry logs --app=web "+uuid)
 			return strings.Contains(said, "said: all said")
 		})
@@ -73,7 +75,7 @@ ip link add bond0 type veth peer name bond0-peer; ip link set bond0 up; ip link 
 		}
 		if round == 1 {
 			m.sh(t, fmt.Sprintf("kill -KILL %d", m.mainPID(t, unit)))
-			await(t, "the unit's end", func() bool { return m.show(t, unit, "ActiveState") == "failed" })
+			await.Until(t, "the unit's end", func() bool { return m.show(t, unit, "ActiveState") == "failed" })
 		} else {
 			m.must(t, "systemctl", "stop", unit)
 		}
@@ -103,7 +105,7 @@ func TestOperatorInAHurry(t *testing.T) {
 	if status := m.must(t, "gantry", "status", uuid); !strings.Contains(status, "state=running") || !strings.Contains(status, "ip4=172.16.28.78") {
 		t.Errorf("in the end: %s", status)
 	}
-	await(t, "an answer", func() bool {
+	await.Until(t, "an answer", func() bool {
 		code, out, _ := m.run(t, "busybox", "wget", "-q", "-O-", "http://172.16.28.78/passwd")
 		return code == 0 && strings.Contains(out, "root:")
 	})
@@ -132,8 +134,8 @@ func TestJournaldComesAndGoes(t *testing.T) {
 		for app, line := range lines {
 			last := func() string { return m.sh(t, line+" --lines=1") }
 			var before string
-			await(t, "a line of "+app, func() bool { before = last(); return before != "" })
-			await(t, "another line of "+app+" after: "+do, func() bool { s := last(); return s != "" && s != before })
+			await.Until(t, "a line of "+app, func() bool { before = last(); return before != "" })
+			await.Until(t, "another line of "+app+" after: "+do, func() bool { s := last(); return s != "" && s != before })
 		}
 	}
 	if s := m.sh(t, "journalctl --quiet --output=cat GANTRY_APP=apart"); s != "" {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/build"
 	"github.com/gantryrun/gantry/tests/hosts"
 )
@@ -34,12 +35,12 @@ func sameAddress(t *testing.T, contract string) {
 		if !strings.Contains(status, "ip4=172.16.28.77") {
 			t.Errorf("round %d: %s", round, status)
 		}
-		await(t, "an answer", func() bool {
+		await.Until(t, "an answer", func() bool {
 			code, out, _ := m.run(t, "busybox", "wget", "-q", "-O-", "http://172.16.28.77/passwd")
 			return code == 0 && strings.Contains(out, "root:")
 		})
 		m.sh(t, fmt.Sprintf("kill -KILL %d", pid))
-		await(t, "the next pod", func() bool {
+		await.Until(t, "the next pod", func() bool {
 			return m.mainPID(t, "address.service") != pid && m.show(t, "address.service", "SubState") == "running"
 		})
 		if n := m.show(t, "address.service", "NRestarts"); n != fmt.Sprint(round+1) {
@@ -83,7 +84,7 @@ func TestReboot(t *testing.T) {
 	if err := h.Reboot(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the pod", func() bool { return m.show(t, "web.service", "ActiveState") == "active" })
+	await.Until(t, "the pod", func() bool { return m.show(t, "web.service", "ActiveState") == "active" })
 	after := m.uuid(t, "web.service")
 	status := m.must(t, "gantry", "status", "web")
 	if after == before || !strings.Contains(status, "state=running") || !strings.Contains(status, "ip4=172.16.28.5") {

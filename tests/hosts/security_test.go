@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/build"
 )
 
@@ -67,7 +68,7 @@ func TestHardening(t *testing.T) {
 	m.start(t, "hardened.service")
 	uuid := m.uuid(t, "hardened.service")
 	address := m.sh(t, "gantry status "+uuid+" | sed -n 's/.*ip4=\\([0-9.]*\\).*/\\1/p'")
-	await(t, "an answer", func() bool {
+	await.Until(t, "an answer", func() bool {
 		code, out, _ := m.run(t, "busybox", "wget", "-q", "-O-", "http://"+address+"/passwd")
 		return code == 0 && strings.Contains(out, "root:")
 	})

@@ -15,6 +15,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/ociimage"
 )
 
@@ -90,13 +91,13 @@ func TestExtendTimeout(t *testing.T) {
 	m.unit(t, "fetching.service", contract+"TimeoutStartSec="+timeout.String()+"\n"+run+ref+" -- sleep 1000\n")
 	m.must(t, "systemctl", "start", "--no-block", "fetching.service")
 	start := time.Now()
-	await(t, "a status with a percentage", func() bool { return strings.Contains(m.show(t, "fetching.service", "StatusText"), "%") })
+	await.Until(t, "a status with a percentage", func() bool { return strings.Contains(m.show(t, "fetching.service", "StatusText"), "%") })
 	time.Sleep(time.Until(start.Add(timeout + time.Second)))
 	if s := m.show(t, "fetching.service", "ActiveState"); s != "activating" {
 		t.Errorf("it is %s before its pod is ready", s)
 	}
 	close(quick)
-	await(t, "the pod", func() bool { return m.show(t, "fetching.service", "ActiveState") != "activating" })
+	await.Until(t, "the pod", func() bool { return m.show(t, "fetching.service", "ActiveState") != "activating" })
 	if s := m.show(t, "fetching.service", "ActiveState"); s != "active" {
 		t.Fatalf("it is %s:\n%s", s, m.journal(t, "fetching.service"))
 	}
@@ -118,7 +119,7 @@ func TestCredentials(t *testing.T) {
 	for app, uid := range map[string]string{"root": "0", "web": "1000", "other": "1001"} {
 		want := "sesame\nloaded\nmode 500 " + uid + " .\nmode 400 " + uid + " file\nmode 400 " + uid + " token"
 		var got string
-		await(t, "what "+app+" reads", func() bool {
+		await.Until(t, "what "+app+" reads", func() bool {
 			m.must(t, "journalctl", "--sync")
 			got = m.sh(t, "journalctl --output=cat PRIORITY=6 GANTRY_APP="+app+" GANTRY_POD="+uuid)
 			return strings.Contains(got, "token\n") || strings.HasSuffix(got, "token")

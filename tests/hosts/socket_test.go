@@ -10,6 +10,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/ociimage"
 )
 
@@ -85,7 +86,7 @@ func TestSocketActivation(t *testing.T) {
 	if second := m.sh(t, "busybox nc -w 20 127.0.0.1 8101 </dev/null"); !strings.HasPrefix(second, "web ") || second == first {
 		t.Errorf("the socket more was answered by %q, the first by %q", second, first)
 	}
-	await(t, "what the apps find", func() bool {
+	await.Until(t, "what the apps find", func() bool {
 		journal := m.journal(t, service)
 		return strings.Contains(journal, "ctl: fds=1 names=admin pid=mine blocking next=closed") &&
 			strings.Contains(journal, "web: fds=2 names=http:more pid=mine blocking blocking next=closed")
@@ -116,7 +117,7 @@ func TestSocketOfOneApp(t *testing.T) {
 	if s := m.sh(t, ask); s != "app 0" {
 		t.Errorf("after a restart of the app: %q", s)
 	}
-	await(t, "what the app finds, twice", func() bool {
+	await.Until(t, "what the app finds, twice", func() bool {
 		return strings.Count(m.journal(t, "single.service"), "fds=1 names=single.socket pid=mine nonblocking next=closed") == 2
 	})
 }
@@ -132,7 +133,7 @@ func TestSocketNames(t *testing.T) {
 	}
 	m.must(t, "systemctl", "stop", "declared.service", "declared.socket")
 	m.must(t, "systemctl", "start", "declared.service") // it runs without
-	await(t, "an app without sockets", func() bool {
+	await.Until(t, "an app without sockets", func() bool {
 		return strings.Contains(m.journal(t, "declared.service"), "web: fds=0 names=- pid=wrong next=closed")
 	})
 	m.must(t, "systemctl", "stop", "declared.service")

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 // However early a stop comes, while gantry prepares, becomes the supervisor or starts the apps, it is heard, it is no failure, and nothing
@@ -27,10 +29,10 @@ func TestStopWhileFetching(t *testing.T) {
 	m := boot(t)
 	m.unit(t, "endless.service", contract+"TimeoutStartSec=600\n"+run+m.slowRegistry(t, nil)+" -- sleep 1000\n")
 	m.must(t, "systemctl", "start", "--no-block", "endless.service")
-	await(t, "the fetch", func() bool { return strings.HasPrefix(m.show(t, "endless.service", "StatusText"), "fetching") })
+	await.Until(t, "the fetch", func() bool { return strings.HasPrefix(m.show(t, "endless.service", "StatusText"), "fetching") })
 	m.must(t, "systemctl", "stop", "endless.service")
 	if r := m.show(t, "endless.service", "Result"); r != "success" {
 		t.Errorf("result %s\n%s", r, m.journal(t, "endless.service"))
 	}
-	await(t, "why in the journal", func() bool { return strings.Contains(m.journal(t, "endless.service"), "interrupted by SIGTERM") })
+	await.Until(t, "why in the journal", func() bool { return strings.Contains(m.journal(t, "endless.service"), "interrupted by SIGTERM") })
 }

@@ -1,6 +1,7 @@
 package hosts_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 // contract is the part of a unit that docs/systemd.md recommends, but for ExecStart.
@@ -65,13 +68,12 @@ grep /var/lib/gantry/pods /proc/1/mountinfo || :
 // clean checks that the host has no pod, and nothing of one.
 func (m machine) clean(t *testing.T) {
 	t.Helper()
-	var left string
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if left = m.sh(t, remains); left == "" {
-			return
+	await.Success(t, "nothing to be left behind", func() error {
+		if left := m.sh(t, remains); left != "" {
+			return errors.New(left)
 		}
-	}
-	t.Errorf("left behind:\n%s", left)
+		return nil
+	})
 }
 
 // traces are what has a pod's UUID in its name.
@@ -126,7 +128,7 @@ func TestNotify(t *testing.T) {
 	}
 	uuid := m.uuid(t, "notify.service")
 	m.must(t, "gantry", "status", "--wait-ready=1ms", uuid)
-	await(t, "systemctl status to show both apps", func() bool { // a command line is there a moment after the exec that makes the app ready
+	await.Until(t, "systemctl status to show both apps", func() bool { // a command line is there a moment after the exec that makes the app ready
 		return strings.Count(m.must(t, "systemctl", "status", "--no-pager", "notify.service"), "sleep 1000") == 2
 	})
 	for _, hierarchy := range []string{"memory", "pids", "devices", "systemd"} {
@@ -155,7 +157,7 @@ func TestMemoryMax(t *testing.T) {
 	m.unit(t, "memory.service", strings.Replace(contract, "ExecStopPost", "#", 1)+"MemoryMax=48M\n"+
 		run+busybox+" --name=hungry -- sh -c 'sleep 0.5; tail /dev/zero'\n")
 	m.start(t, "memory.service")
-	await(t, "the end of the unit", func() bool { return m.show(t, "memory.service", "ActiveState") == "failed" })
+	await.Until(t, "the end of the unit", func() bool { return m.show(t, "memory.service", "ActiveState") == "failed" })
 	uuid := m.uuid(t, "memory.service")
 	inspect := m.must(t, "gantry", "inspect", uuid)
 	if !strings.Contains(inspect, `"oomKilled": true`) {
@@ -186,7 +188,7 @@ func TestCPUQuota(t *testing.T) {
 	}
 	before := throttled()
 	m.must(t, "gantry", "enter", m.uuid(t, "quota.service"), "touch", "/go")
-	await(t, "the app being throttled with its unit", func() bool { return throttled() > before+3 })
+	await.Until(t, "the app being throttled with its unit", func() bool { return throttled() > before+3 })
 	m.must(t, "systemctl", "set-property", "--runtime", "quota.service", "CPUQuota=")
 }
 
@@ -203,7 +205,7 @@ func TestRestart(t *testing.T) {
 	} {
 		pid, uuid := m.mainPID(t, "restart.service"), m.uuid(t, "restart.service")
 		m.sh(t, fmt.Sprintf(kill, pid))
-		await(t, "a new pod after the death of the "+name, func() bool {
+		await.Until(t, "a new pod after the death of the "+name, func() bool {
 			return m.mainPID(t, "restart.service") != pid && m.show(t, "restart.service", "SubState") == "running"
 		})
 		if now := m.uuid(t, "restart.service"); now == uuid {
@@ -221,10 +223,10 @@ func TestRestartPrevent(t *testing.T) {
 	m.unit(t, "prevent.service", "[Unit]\nStartLimitIntervalSec=0\n"+contract+"Restart=always\nRestartSec=50ms\nRestartPreventExitStatus=3\n"+
 		strings.Replace(run, "run ", "run --volume=stop,kind=host,source=/mnt ", 1)+busybox+" --name=app --mount=volume=stop,target=/stop -- sh -c 'sleep 0.3; [ -e /stop/now ] && exit 3; exit 5'\n")
 	m.start(t, "prevent.service")
-	await(t, "two restarts after 5", func() bool { n, _ := strconv.Atoi(m.show(t, "prevent.service", "NRestarts")); return n >= 2 })
+	await.Until(t, "two restarts after 5", func() bool { n, _ := strconv.Atoi(m.show(t, "prevent.service", "NRestarts")); return n >= 2 })
 	m.write(t, "/mnt/now", "")
 	t.Cleanup(func() { m.must(t, "rm", "/mnt/now") })
-	await(t, "the end after 3", func() bool { return m.show(t, "prevent.service", "ActiveState") == "failed" })
+	await.Until(t, "the end after 3", func() bool { return m.show(t, "prevent.service", "ActiveState") == "failed" })
 	if s := m.show(t, "prevent.service", "ExecMainStatus"); s != "3" {
 		t.Errorf("exit status %s, want 3", s)
 	}
@@ -242,7 +244,7 @@ func TestStopOrder(t *testing.T) {
 	t.Cleanup(func() { m.sh(t, "rm -r /run/said") })
 	m.unit(t, "order.service", contract+strings.Replace(run, "run ", "run --volume=said,kind=host,source=/run/said ", 1)+app("db", "")+app("web", " --after=db")+"\n")
 	m.start(t, "order.service")
-	await(t, "the traps", func() bool { return m.sh(t, "ls /run/said") == "db\nweb" })
+	await.Until(t, "the traps", func() bool { return m.sh(t, "ls /run/said") == "db\nweb" })
 	m.must(t, "systemctl", "stop", "order.service")
 	if got := m.sh(t, "cat /run/said/order"); got != "stop-web\nend-web\nstop-db\nend-db" {
 		t.Errorf("order of the stop: %q", got)
@@ -259,7 +261,7 @@ func TestStopTimeout(t *testing.T) {
 	m.start(t, "stubborn.service")
 	start := time.Now()
 	m.must(t, "systemctl", "stop", "stubborn.service")
-	if d := time.Since(start); d > patience { // and not an hour
+	if d := time.Since(start); d > await.Patience { // and not an hour
 		t.Errorf("the stop took %v", d)
 	}
 }
@@ -284,7 +286,7 @@ func TestEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := m.sh(t, "sha256sum </mnt/whole")
-	await(t, "the app's sum", func() bool { return strings.Contains(m.journal(t, "environment.service"), want) })
+	await.Until(t, "the app's sum", func() bool { return strings.Contains(m.journal(t, "environment.service"), want) })
 }
 
 // One template serves many pods.
@@ -296,7 +298,7 @@ func TestTemplate(t *testing.T) {
 	m.must(t, "systemctl", "start", "web@one.service", "web@two.service")
 	for _, i := range []string{"one", "two"} {
 		m.must(t, "gantry", "status", "web-"+i)
-		await(t, "the host name", func() bool { return strings.Contains(m.journal(t, "web@"+i+".service"), i+"\n") })
+		await.Until(t, "the host name", func() bool { return strings.Contains(m.journal(t, "web@"+i+".service"), i+"\n") })
 	}
 	m.must(t, "systemctl", "stop", "web@*.service")
 }

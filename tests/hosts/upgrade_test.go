@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 // A package that replaces gantry's programs changes nothing for a pod that runs: its supervisor starts apps with the programs of its own
@@ -31,7 +33,7 @@ func TestProgramsReplaced(t *testing.T) {
 	}
 	m.must(t, "gantry", "restart", "--app=web", uuid)
 	m.must(t, "gantry", "kill", "--app=web", uuid)
-	await(t, "the app's next run", func() bool {
+	await.Until(t, "the app's next run", func() bool {
 		var apps string
 		code, apps, _ := m.run(t, "gantry", "app", "list", "--no-legend", uuid)
 		return code == 0 && strings.Contains(apps, "running") && strings.Contains(m.must(t, "gantry", "inspect", uuid), `"runs": 2`)

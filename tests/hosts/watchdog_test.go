@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 const watched = "[Unit]\nStartLimitIntervalSec=0\n" + contract + "Restart=on-failure\nRestartSec=50ms\nTimeoutAbortSec=1\n"
@@ -24,13 +26,13 @@ func TestWatchdog(t *testing.T) {
 		return n
 	}
 	first := beat()
-	await(t, "words for longer than the watchdog waits", func() bool { return beat() > first+5e6 })
+	await.Until(t, "words for longer than the watchdog waits", func() bool { return beat() > first+5e6 })
 	if n := m.show(t, "watched.service", "NRestarts"); n != "0" {
 		t.Fatalf("restarted %s times while it was well:\n%s", n, m.journal(t, "watched.service"))
 	}
 	uuid := m.uuid(t, "watched.service")
 	m.sh(t, fmt.Sprintf("kill -STOP %d", m.mainPID(t, "watched.service")))
-	await(t, "a new pod", func() bool {
+	await.Until(t, "a new pod", func() bool {
 		return m.show(t, "watched.service", "NRestarts") == "1" && m.show(t, "watched.service", "SubState") == "running"
 	})
 	if left := m.traces(t, uuid); left != "" {
@@ -57,7 +59,7 @@ func TestNoWatchdog(t *testing.T) {
 			}
 			return n
 		}
-		for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		for deadline := time.Now().Add(await.Patience); time.Now().Before(deadline); {
 			before := count()
 			time.Sleep(2 * time.Second)
 			if n = count() - before; ok(n) {
@@ -83,10 +85,10 @@ func TestWatchdogOfApp(t *testing.T) {
 	m.unit(t, "hanging.service", watched+"WatchdogSec=4\n"+run+busybox+" --name=other -- sleep 1000 --- "+
 		tools+" --name=web --watchdog -- sh -c 'echo \"period $$WATCHDOG_USEC\"; exec tool notify"+strings.ReplaceAll(alive, "'", "\\\"")+"'\n")
 	m.start(t, "hanging.service")
-	await(t, "a status", func() bool {
+	await.Until(t, "a status", func() bool {
 		return strings.Contains(m.show(t, "hanging.service", "StatusText"), "app web has said no WATCHDOG=1 for 4s")
 	})
-	await(t, "the watchdog", func() bool { return m.show(t, "hanging.service", "NRestarts") != "0" })
+	await.Until(t, "the watchdog", func() bool { return m.show(t, "hanging.service", "NRestarts") != "0" })
 	j := m.journal(t, "hanging.service")
 	if !strings.Contains(j, "period 4000000\n") {
 		t.Errorf("no period:\n%s", j)
@@ -103,12 +105,12 @@ func TestNotifyOfApps(t *testing.T) {
 	m.unit(t, "saying.service", contract+"TimeoutStartSec=5\nFileDescriptorStoreMax=10\n"+run+busybox+" --name=other -- sleep 1000 --- "+tools+" --name=web --ready=notify -- tool notify "+
 		`"MAINPID=1\nSTATUS=warming \033[31mup\nEXTEND_TIMEOUT_USEC=60000000" "sleep 7000" "FDSTORE=1\nBUSERROR=x\nSTOPPING=1\nERRNO=5" "STATUS=one" "STATUS=two" READY=1 "sleep 300" "STATUS=serving" WATCHDOG=trigger`+"\n")
 	m.must(t, "systemctl", "start", "--no-block", "saying.service")
-	await(t, "the app's status", func() bool { return m.show(t, "saying.service", "StatusText") == "web: warming [31mup" })
+	await.Until(t, "the app's status", func() bool { return m.show(t, "saying.service", "StatusText") == "web: warming [31mup" })
 	if s := m.show(t, "saying.service", "ActiveState"); s != "activating" {
 		t.Errorf("before READY=1 it is %s", s)
 	}
 	pid := m.mainPID(t, "saying.service")
-	await(t, "the last status", func() bool { return m.show(t, "saying.service", "StatusText") == "web: serving" })
+	await.Until(t, "the last status", func() bool { return m.show(t, "saying.service", "StatusText") == "web: serving" })
 	if s := m.show(t, "saying.service", "ActiveState"); s != "active" {
 		t.Errorf("in the end it is %s:\n%s", s, m.journal(t, "saying.service"))
 	}
@@ -119,7 +121,7 @@ func TestNotifyOfApps(t *testing.T) {
 		t.Errorf("the app put %s descriptors into systemd's store", n)
 	}
 	m.must(t, "gantry", "kill", "--app=web", m.uuid(t, "saying.service"))
-	await(t, "the end", func() bool { return m.show(t, "saying.service", "ActiveState") == "failed" })
+	await.Until(t, "the end", func() bool { return m.show(t, "saying.service", "ActiveState") == "failed" })
 	if s := m.show(t, "saying.service", "StatusText"); s != "app web exited with 137" {
 		t.Errorf("the last status is %q", s)
 	}
@@ -146,7 +148,7 @@ func TestNotifyFrozen(t *testing.T) {
 	start := time.Now()
 	m.must(t, "gantry", "status", uuid)
 	m.must(t, "gantry", "stop", uuid)
-	if d := time.Since(start); d > patience {
+	if d := time.Since(start); d > await.Patience {
 		t.Errorf("status and stop took %v", d)
 	}
 }

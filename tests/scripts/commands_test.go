@@ -14,12 +14,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
+	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/invariant"
 	"github.com/gantryrun/gantry/tests/ociimage"
 )
 
-// patience is for a machine that is slow and busy: what is to come, comes soon, and this is waited for only where it does not.
-const patience = time.Minute
+const patience = await.Patience
 
 // need fails the script unless a command of ours is used as documented.
 func need(ts *testscript.TestScript, neg, ok bool, usage string) {
