@@ -3,6 +3,7 @@ package launch_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -183,7 +184,7 @@ func reapAll(t testing.TB) {
 		if err == unix.ECHILD {
 			return nil
 		}
-		return fmt.Errorf("one does not die (%w)", err)
+		return errors.Join(errors.New("one does not die"), err)
 	})
 }
 
