@@ -158,24 +158,28 @@ func (h hierarchy) mount() error {
 	return nil
 }
 
-// removeCgroups removes the box's cgroups and all below them. The kernel lets go of a dead process's cgroup a
-// little after its end, so a busy one is tried again, for as long as a loaded machine may take.
+// removeCgroups removes the box's cgroups and all below them.
 func removeCgroups(name string) error {
 	hs, err := listHierarchies()
 	if err != nil {
 		return err
 	}
-	deadline := time.Now().Add(time.Minute)
 	var errs []error
 	for _, h := range hs {
-		err := removeTree(filepath.Join(h.dir, name))
-		for errors.Is(err, unix.EBUSY) && time.Now().Before(deadline) {
-			time.Sleep(5 * time.Millisecond)
-			err = removeTree(filepath.Join(h.dir, name))
-		}
-		errs = append(errs, err)
+		errs = append(errs, RemoveCgroup(filepath.Join(h.dir, name)))
 	}
 	return errors.Join(errs...)
+}
+
+// RemoveCgroup removes a cgroup and all below it; one that is gone is no error. The kernel lets go of a dead process's cgroup a
+// little after its end, so a busy one is tried again, for as long as a loaded machine may take.
+func RemoveCgroup(dir string) error {
+	err := removeTree(dir)
+	for deadline := time.Now().Add(time.Minute); errors.Is(err, unix.EBUSY) && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
+		err = removeTree(dir)
+	}
+	return err
 }
 
 func removeTree(dir string) error {

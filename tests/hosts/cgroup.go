@@ -6,9 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/gantryrun/gantry/tests/box"
 )
 
 // makeCgroups makes the host's cgroup in every hierarchy of this machine.
@@ -37,7 +36,7 @@ func makeCgroups(name string) error {
 	return nil
 }
 
-// removeCgroups removes them and all below. The kernel lets go of a dead process's cgroup a little after its end.
+// removeCgroups removes them and all below.
 func removeCgroups(name string) error {
 	dirs, err := filepath.Glob("/sys/fs/cgroup/*/" + name)
 	if err != nil {
@@ -45,33 +44,7 @@ func removeCgroups(name string) error {
 	}
 	var errs []error
 	for _, d := range dirs {
-		err := removeTree(d)
-		for deadline := time.Now().Add(time.Minute); errors.Is(err, unix.EBUSY) && time.Now().Before(deadline); {
-			time.Sleep(5 * time.Millisecond)
-			err = removeTree(d)
-		}
-		errs = append(errs, err)
+		errs = append(errs, box.RemoveCgroup(d))
 	}
 	return errors.Join(errs...)
-}
-
-func removeTree(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			if err := removeTree(filepath.Join(dir, e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
-		return &os.PathError{Op: "rmdir", Path: dir, Err: err}
-	}
-	return nil
 }
