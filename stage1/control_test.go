@@ -200,7 +200,8 @@ func TestControlOver(t *testing.T) {
 	d := b.prepare(sh("app", "exec head -c 100000 /dev/zero")) // more than the FIFO takes, less than it and a pipe
 	cmd := b.start(d, fifo, os.Stderr)
 	b.awaitRun(d, "app", 1)
-	await.Until(t, "the pod to be over", func() bool { return ask(t, d, restartLine("app")) == `{"error":"the pod is over"}` })
+	// Of an app that is not there: asked for one that is, before the launcher is done, the pod would start it again.
+	await.Until(t, "the pod to be over", func() bool { return ask(t, d, restartLine("none")) == `{"error":"the pod is over"}` })
 	if err := cmd.Process.Signal(unix.SIGQUIT); err != nil {
 		t.Fatal(err)
 	}
