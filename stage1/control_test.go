@@ -95,6 +95,7 @@ func TestControlStopFirst(t *testing.T) {
 	d := b.prepare(app)
 	cmd := b.start(d, os.Stdout, os.Stderr)
 	b.await(d, "app", "up")
+	b.awaitReady(d) // an app that is being started is as good as restarted: nobody would ask it to stop
 	said := make(chan string)
 	go func() { said <- ask(t, d, restartLine("app")) }()
 	b.await(d, "app", "told")
@@ -117,7 +118,7 @@ func TestControlPeer(t *testing.T) {
 		return
 	}
 	b := newBed(t)
-	d := b.prepare(sh("app", "touch /up; exec sleep 60"))
+	d := b.prepare(sh("app", "touch /up; exec sleep 1000"))
 	cmd := b.start(d, os.Stdout, os.Stderr)
 	b.await(d, "app", "up")
 	path := filepath.Join("/run/gantry/pods", d.UUID, pods.ControlFile)

@@ -45,7 +45,7 @@ func TestKill(t *testing.T) {
 				return
 			}
 			b := newBed(t)
-			d := b.prepare(sh("app", "touch /up; sleep 60"), sh("other", "touch /up; sleep 60"))
+			d := b.prepare(sh("app", "touch /up; sleep 1000"), sh("other", "touch /up; sleep 1000"))
 			cmd := b.start(d, os.Stdout, os.Stderr)
 			b.await(d, "app", "up")
 			b.await(d, "other", "up")

@@ -32,7 +32,7 @@ func TestStuckReader(t *testing.T) {
 	d := b.prepare(sh("app", "head -c 500000 /dev/zero; touch /never"))
 	var errs strings.Builder
 	cmd := b.start(d, fifo, &errs)
-	b.awaitControl(d)
+	b.awaitReady(d)
 	await.Until(t, "the FIFO to be full", func() bool {
 		fds := []unix.PollFd{{Fd: int32(fifo.Fd()), Events: unix.POLLOUT}}
 		n, err := unix.Poll(fds, 0)

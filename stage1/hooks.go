@@ -49,9 +49,6 @@ func (a *app) toRun() (string, *pods.Seccomp) {
 // keepFromHook keeps what was meant for the app's own program: input, and connections that wait.
 func keepFromHook(l *pods.LaunchApp) { l.Stdin, l.Sockets = -1, nil }
 
-// cleansUp reports whether what the app needs must stay because of its post-stop hook.
-func (s *supervisor) cleansUp(a *app) bool { return a.cleanUp || a.hook == postStop && s.launching }
-
 // startPostStops starts what is due. A kill leaves nobody whom they could be of use.
 func (s *supervisor) startPostStops() {
 	if s.launching {

@@ -38,7 +38,7 @@ func TestUndoWithoutRunFile(t *testing.T) {
 		return
 	}
 	b := newBed(t)
-	d := b.prepare(sh("app", "touch /up; sleep 60"))
+	d := b.prepare(sh("app", "touch /up; sleep 1000"))
 	cmd := b.start(d, os.Stdout, os.Stderr)
 	b.await(d, "app", "up")
 	if err := cmd.Process.Kill(); err != nil {

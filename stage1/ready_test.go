@@ -52,9 +52,9 @@ func TestReady(t *testing.T) {
 			b := newBed(t)
 			b.addNotifier()
 			share := b.share()
-			server := sh("server", "touch /up; until [ -e /share/open ]; do sleep 0.05; done; "+c.script+" sleep 60 & trap 'exit 0' TERM; wait")
+			server := sh("server", "touch /up; until [ -e /share/open ]; do sleep 0.05; done; "+c.script+" sleep 1000 & trap 'exit 0' TERM; wait")
 			server.Ready = c.ready
-			d := b.prepare(server, sh("client", "echo started >>/share/order; touch /up; exec sleep 60", "server"))
+			d := b.prepare(server, sh("client", "echo started >>/share/order; touch /up; exec sleep 1000", "server"))
 			cmd := b.start(d, os.Stdout, os.Stderr)
 			b.await(d, "server", "up")
 			if d.Ready() {

@@ -298,7 +298,7 @@ func TestFailingAppEndsThePod(t *testing.T) {
 		return
 	}
 	b := newBed(t)
-	d := b.prepare(sh("bad", "exit 3"), sh("good", "trap 'echo bye; exit 0' TERM; sleep 60 & wait"))
+	d := b.prepare(sh("bad", "exit 3"), sh("good", "trap 'echo bye; exit 0' TERM; sleep 1000 & wait"))
 	var out strings.Builder
 	if code := wait(b.start(d, &out, os.Stderr)); code != 3 {
 		t.Errorf("exit code %d, want 3", code)
@@ -315,7 +315,7 @@ func TestAppThatCannotStart(t *testing.T) {
 	b := newBed(t)
 	app := sh("app", "")
 	app.Exec = []string{"/no/such/program"}
-	d := b.prepare(app, sh("other", "sleep 60"))
+	d := b.prepare(app, sh("other", "sleep 1000"))
 	if code := wait(b.start(d, os.Stdout, os.Stderr)); code != 127 {
 		t.Errorf("exit code %d, want 127", code)
 	}
@@ -357,7 +357,7 @@ func TestStop(t *testing.T) {
 		timeout int // in seconds; default: long
 	}{
 		{"app that takes SIGTERM", "trap 'exit 0' TERM; touch /up; while :; do sleep 0.05; done", []unix.Signal{unix.SIGTERM}, 0, 0},
-		{"app that dies of it", "touch /up; exec sleep 60", []unix.Signal{unix.SIGTERM}, 143, 0},
+		{"app that dies of it", "touch /up; exec sleep 1000", []unix.Signal{unix.SIGTERM}, 143, 0},
 		{"app that ignores it, until its time is over", "trap '' TERM; touch /up; while :; do sleep 0.05; done", []unix.Signal{unix.SIGINT}, 137, 1},
 		{"second signal", "trap '' TERM; touch /up; while :; do sleep 0.05; done", []unix.Signal{unix.SIGTERM, unix.SIGTERM}, 137, 10},
 		{"SIGQUIT", "trap '' TERM; touch /up; while :; do sleep 0.05; done", []unix.Signal{unix.SIGQUIT}, 137, 0},

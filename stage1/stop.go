@@ -40,7 +40,7 @@ func (s *supervisor) stopLevel(level []*app) bool {
 	running := false
 	for _, a := range level {
 		if a.pid == 0 {
-			running = running || s.cleansUp(a)
+			running = running || s.pending(a)
 			continue
 		}
 		running = true
@@ -52,6 +52,10 @@ func (s *supervisor) stopLevel(level []*app) bool {
 	}
 	return running
 }
+
+// pending reports whether an app without a process still needs what it came after: its post-stop hook is due, or a launcher has it, and it may
+// run already without our having heard of it.
+func (s *supervisor) pending(a *app) bool { return a.cleanUp || a.starting && s.launching }
 
 // askToStop sends the app its stop signal, once, and sets the time that it has left. (A post-stop hook has a time from its beginning.)
 func (s *supervisor) askToStop(a *app) {

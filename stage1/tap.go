@@ -80,12 +80,16 @@ func (t *tap) Read(p []byte) (n int, err error) {
 func (c *listener) write(p []byte) {
 	if c.gap {
 		end := bytes.IndexByte(p, '\n') + 1
-		if end == 0 || c.open && c.put([]byte{'\n'}) == 0 {
+		lost := end
+		if c.open && end > 0 {
+			lost -= c.put([]byte{'\n'}) // in place of that which it missed
+		}
+		if end == 0 || c.open {
 			c.lost += uint64(len(p))
 			return
 		}
-		c.lost += uint64(end)
-		p, c.gap, c.open = p[end:], false, false
+		c.lost += uint64(lost)
+		p, c.gap = p[end:], false
 	}
 	if missing := len(p) - c.put(p); missing > 0 {
 		c.lost += uint64(missing)

@@ -83,7 +83,7 @@ func TestUndead(t *testing.T) {
 			app := sh("app", deadlocked)
 			d := b.prepare(app)
 			cmd := b.start(d, os.Stdout, os.Stderr)
-			b.awaitControl(d)
+			b.awaitReady(d)
 			b.await(d, "app", "up")
 			freeze()
 			process := b.childOf(cmd.Process.Pid)
