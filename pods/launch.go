@@ -20,6 +20,7 @@ type LaunchApp struct {
 	Cgroup     string            `json:"cgroup"`          // as libcontainer takes it: absolute, or relative to the launcher's own in each hierarchy
 	Namespaces map[string]string `json:"namespaces"`      // "pid", "network", "ipc", "uts", "user" to a path; stage1's open descriptors
 	Files      map[string]string `json:"files"`           // bind mounts that stage1 adds: target in the app to source on the host
+	Yield      []string          `json:"yield,omitempty"` // targets of Files that a volume of Config there, or a directory of the host above, takes the place of
 	Users      *UserRange        `json:"users,omitempty"` // of the user namespace, if there is one
 	Seccomp    *Seccomp          `json:"seccomp,omitempty"`
 	Sockets    []LaunchSocket    `json:"sockets,omitempty"` // become the app's descriptors from 3 on, as sd_listen_fds(3) wants them

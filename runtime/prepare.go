@@ -281,7 +281,7 @@ func (req *Request) pod(path string) bundle.Pod {
 // WriteUUIDFile writes uuid where --uuid-file-save wants it, before the pod is there: whoever finds a failed start's
 // file can clean up after it.
 func WriteUUIDFile(path, uuid string) error {
-	if err := os.WriteFile(path, []byte(uuid+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(uuid), 0o644); err != nil { // as rkt and podman: nothing but the UUID
 		return fmt.Errorf("save UUID: %w", err)
 	}
 	return nil

@@ -8,38 +8,50 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/gantryrun/gantry/pods"
 )
 
 // etcFiles writes the files that tell an app who and where it is, and returns what is to be bound into it: target to
-// source. Precedence as rkt documented it: what the user asked for, then what the networks returned, then what the
-// image brings, then a fallback. An image's empty file counts as none: image builders leave such behind.
-func etcFiles(m *pods.Manifest, net *pods.Net, dns pods.DNS, runDir, rootfs string) (map[string]string, error) {
+// source, and which of them yield to a mount of the app's own. Precedence as rkt documented it: what the user asked for,
+// then what the networks returned, then a volume, then what the image brings, then a fallback. An image's empty file
+// counts as none: image builders leave such behind.
+func etcFiles(m *pods.Manifest, net *pods.Net, dns pods.DNS, runDir, rootfs string) (binds map[string]string, yield []string, err error) {
 	image, err := os.OpenRoot(rootfs) // the image's links must not lead out
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer image.Close()
 	files := map[string]string{}
-	if len(m.Hosts) > 0 || m.HostsFile != "" || !hasContent(image, "etc/hosts") {
+	switch {
+	case len(m.Hosts) > 0 || m.HostsFile != "":
 		files["/etc/hosts"] = hostsFile(m, net)
+	case !hasContent(image, "etc/hosts"):
+		files["/etc/hosts"] = hostsFile(m, net)
+		yield = append(yield, "/etc/hosts")
 	}
-	if resolv, ours := resolvFile(m, dns, hasContent(image, "etc/resolv.conf")); ours {
+	switch resolv, from := resolvFile(m, dns, hasContent(image, "etc/resolv.conf")); from {
+	case resolvAsked:
 		files["/etc/resolv.conf"] = resolv
+	case resolvFallback:
+		files["/etc/resolv.conf"] = resolv
+		yield = append(yield, "/etc/resolv.conf")
 	}
 	if m.Stage1 != pods.Stage1Chroot {
 		files["/etc/hostname"] = m.Hostname + "\n"
+		yield = append(yield, "/etc/hostname")
 	}
-	binds := map[string]string{}
+	linkMtab(image, m.Users == pods.UsersPrivate)
+	binds = map[string]string{}
 	for target, content := range files {
 		source := filepath.Join(runDir, filepath.Base(target))
 		if err := writeOnce(source, content); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		binds[target] = source
 	}
-	return binds, nil
+	return binds, yield, nil
 }
 
 // writeOnce writes a file that is the same for all apps of the pod. One that is there may be bound into apps that run: an app that is added
@@ -54,6 +66,19 @@ func writeOnce(path, content string) error {
 	}
 	_, err = f.WriteString(content)
 	return errors.Join(err, f.Chmod(0o644), f.Close()) // umask
+}
+
+// linkMtab gives the app the /etc/mtab that programs look for and hardly any image has (Java's file stores; rkt, Docker and podman make it). What
+// cannot take it, goes without.
+func linkMtab(image *os.Root, mapped bool) {
+	if err := image.Symlink("../proc/self/mounts", "etc/mtab"); err != nil || !mapped {
+		return
+	}
+	if info, err := image.Stat("."); err == nil {
+		if root, ok := info.Sys().(*syscall.Stat_t); ok {
+			_ = image.Lchown("etc/mtab", int(root.Uid), int(root.Gid)) // the pod's root
+		}
+	}
 }
 
 func hasContent(image *os.Root, name string) bool {
@@ -111,23 +136,30 @@ func addresses(net *pods.Net) []netip.Addr {
 	return ips
 }
 
-// resolvFile is the content of resolv.conf; ours is false where the app keeps the image's.
-func resolvFile(m *pods.Manifest, fromNet pods.DNS, imageHas bool) (content string, ours bool) {
+// Where the content of resolv.conf is from.
+const (
+	resolvImage    = iota // the app keeps what it has
+	resolvAsked           // the user or a network said it
+	resolvFallback        // nobody did
+)
+
+// resolvFile is the content of resolv.conf, and where it is from.
+func resolvFile(m *pods.Manifest, fromNet pods.DNS, imageHas bool) (content string, from int) {
 	asked := m.DNS
 	set := len(asked.Servers)+len(asked.Search)+len(asked.Options) > 0 || asked.Domain != ""
 	switch {
 	case asked.Mode == "none":
-		return "", false
+		return "", resolvImage
 	case asked.Mode == "host":
-		return hostResolv(), true
+		return hostResolv(), resolvAsked
 	case set:
-		return formatResolv(asked), true
+		return formatResolv(asked), resolvAsked
 	case len(fromNet.Servers) > 0:
-		return formatResolv(fromNet), true
+		return formatResolv(fromNet), resolvAsked
 	case imageHas:
-		return "", false
+		return "", resolvImage
 	}
-	return hostResolv(), true
+	return hostResolv(), resolvFallback
 }
 
 func formatResolv(d pods.DNS) string {

@@ -19,19 +19,19 @@ func TestResolvFile(t *testing.T) {
 		dns, net pods.DNS
 		image    bool
 		want     string
-		ours     bool
+		from     int
 	}{
-		{"asked for wins", asked, net, true, "domain example\nsearch a.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\noptions ndots:2\n", true},
-		{"then the network", pods.DNS{}, net, true, "nameserver 192.0.2.9\n", true},
-		{"then the image", pods.DNS{}, pods.DNS{}, true, "", false},
-		{"then the host", pods.DNS{}, pods.DNS{}, false, hostResolv(), true},
-		{"none", pods.DNS{Mode: "none"}, net, false, "", false},
-		{"host", pods.DNS{Mode: "host"}, net, true, hostResolv(), true},
+		{"asked for wins", asked, net, true, "domain example\nsearch a.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\noptions ndots:2\n", resolvAsked},
+		{"then the network", pods.DNS{}, net, true, "nameserver 192.0.2.9\n", resolvAsked},
+		{"then the image", pods.DNS{}, pods.DNS{}, true, "", resolvImage},
+		{"then the host", pods.DNS{}, pods.DNS{}, false, hostResolv(), resolvFallback},
+		{"none", pods.DNS{Mode: "none"}, net, false, "", resolvImage},
+		{"host", pods.DNS{Mode: "host"}, net, true, hostResolv(), resolvAsked},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, ours := resolvFile(&pods.Manifest{DNS: c.dns}, c.net, c.image)
-			if got != c.want || ours != c.ours {
-				t.Errorf("got %q, %v; want %q, %v", got, ours, c.want, c.ours)
+			got, from := resolvFile(&pods.Manifest{DNS: c.dns}, c.net, c.image)
+			if got != c.want || from != c.from {
+				t.Errorf("got %q, %v; want %q, %v", got, from, c.want, c.from)
 			}
 		})
 	}
@@ -61,7 +61,7 @@ func TestEtcFilesStayInTheImage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	binds, err := etcFiles(&pods.Manifest{Hostname: "h"}, nil, pods.DNS{}, run, rootfs)
+	binds, _, err := etcFiles(&pods.Manifest{Hostname: "h"}, nil, pods.DNS{}, run, rootfs)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -83,6 +83,7 @@ type app struct {
 	env      []string            // that only the running pod knows
 	passed   []pods.LaunchSocket // the same, as the launcher counts them
 	files    map[string]string   // what of /etc is bound into it
+	yield    []string            // what of files a mount of its own takes the place of
 	starting bool                // a launcher has it
 	pid      int                 // 0: it does not run
 	started  time.Time
@@ -253,7 +254,7 @@ func (s *supervisor) make(ctx context.Context) error {
 	}
 	for a := range s.apps {
 		var err error
-		if a.files, err = etcFiles(s.manifest, s.net, s.netDNS, s.runDir, s.rootfs(a.App)); err != nil {
+		if a.files, a.yield, err = etcFiles(s.manifest, s.net, s.netDNS, s.runDir, s.rootfs(a.App)); err != nil {
 			return err
 		}
 		if err := s.openNotify(a); err != nil {

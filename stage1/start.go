@@ -105,6 +105,7 @@ func (s *supervisor) request(apps []*app) (*pods.Launch, []*os.File) {
 			Cgroup:     filepath.Join(s.cgroup.path, a.Name),
 			Namespaces: s.namespacesOf(a),
 			Files:      a.files,
+			Yield:      a.yield,
 			Users:      s.users,
 			Seccomp:    filter,
 			Sockets:    a.passed,

@@ -61,7 +61,10 @@ func TestParseMountAndBind(t *testing.T) {
 	if m, err := ParseMount("volume=a,target=/x/../y,readOnly=true"); err != nil || m != (Mount{"a", "/y", true}) {
 		t.Errorf("%+v %v", m, err)
 	}
-	for _, s := range []string{"", "volume=a", "target=/x", "volume=a,target=x", "volume=a,target=/", "volume=a,target=/proc", "volume=a,target=/proc/x", "volume=a,target=/..", "volume=a,target=/x,foo=1"} {
+	if m, err := ParseMount("volume=a,target=../../x"); err != nil || m.Target != "/x" {
+		t.Errorf("relative to the app's root: %+v, %v", m, err)
+	}
+	for _, s := range []string{"", "volume=a", "volume=a,target=", "volume=a,target=..", "target=/x", "volume=a,target=/", "volume=a,target=/proc", "volume=a,target=/proc/x", "volume=a,target=/..", "volume=a,target=/x,foo=1"} {
 		if m, err := ParseMount(s); err == nil {
 			t.Errorf("%q: accepted as %+v", s, m)
 		}

@@ -148,6 +148,9 @@ func ParseMount(s string) (Mount, error) {
 		case "volume":
 			m.Volume, err = value, pods.CheckName(value)
 		case "target":
+			if value != "" && !path.IsAbs(value) { // as rkt: seen from the app's root
+				value = "/" + value
+			}
 			m.Target, err = cleanTarget(value)
 		case "readOnly":
 			m.ReadOnly, err = parseBool(value)

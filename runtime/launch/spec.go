@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	_ "github.com/opencontainers/cgroups/devices" // device rules: libcontainer refuses to start anything without
 	"github.com/opencontainers/runc/libcontainer"
@@ -60,6 +61,9 @@ func (s *start) spec() (*specs.Spec, error) {
 		}
 	}
 	for _, target := range slices.Sorted(maps.Keys(s.app.Files)) {
+		if slices.Contains(s.app.Yield, target) && slices.ContainsFunc(spec.Mounts, func(m specs.Mount) bool { return s.replaces(m, target) }) {
+			continue
+		}
 		// Read-only: the file is on the host's /run, which an app could fill; and its neighbours share it.
 		m := specs.Mount{
 			Destination: target,
@@ -73,6 +77,13 @@ func (s *start) spec() (*specs.Spec, error) {
 		spec.Mounts = append(spec.Mounts, m)
 	}
 	return spec, nil
+}
+
+// replaces says whether m takes the place of the file that we would bind on target: it is mounted there, or it is a directory of the host that
+// holds target, in which nothing of ours is to be made.
+func (s *start) replaces(m specs.Mount, target string) bool {
+	pod := filepath.Join(filepath.Dir(s.app.Config), "../..")
+	return m.Destination == target || m.Destination == filepath.Dir(target) && m.Type == "bind" && !strings.HasPrefix(m.Source, pod+"/")
 }
 
 // containerID names an app's container. It has the pod in it because libcontainer names the session keyring after

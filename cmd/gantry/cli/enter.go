@@ -20,7 +20,7 @@ func newEnterCommand(e *env) *cobra.Command {
 	addUUIDFile(fs, &uuidFile)
 	oneVar(fs, &o.App, "app", "APP", "which app, where the pod has several", appName)
 	fs.BoolVarP(&interactive, "interactive", "i", false, "accepted: the command has the caller's stdin anyway")
-	fs.BoolVarP(&o.TTY, "tty", "t", false, "give the command a terminal of its own (default without a command, on a terminal)")
+	fs.BoolVarP(&o.TTY, "tty", "t", false, "give the command a terminal of its own (default of enter, and without a command, on a terminal)")
 	fs.StringVarP(&o.User, "user", "u", "", "`USER[:GROUP]` (default: the app's)")
 	listVar(fs, &o.Env, "env", "NAME=VALUE", "environment variable", parseEnvOrOwn)
 	alias(fs, "", "e", "env")
@@ -50,8 +50,8 @@ func runEnter(cmd *cobra.Command, e *env, o runtime.EnterOptions, which []string
 	case o.Cwd != "" && !path.IsAbs(o.Cwd):
 		return usagef("--workdir: %q: want an absolute path", o.Cwd)
 	}
-	if len(o.Args) == 0 && !cmd.Flags().Changed("tty") {
-		o.TTY = term.IsTerminal(int(e.stdin.Fd())) && term.IsTerminal(int(e.stdout.Fd()))
+	if (len(o.Args) == 0 || cmd.CalledAs() == "enter") && !cmd.Flags().Changed("tty") { // rkt enter had the caller's
+		o.TTY = term.IsTerminal(int(e.stdin.Fd())) && term.IsTerminal(int(e.stdout.Fd())) && term.IsTerminal(int(e.stderr.Fd()))
 	}
 	r, err := e.runtime()
 	if err != nil {

@@ -194,7 +194,7 @@ func (o *podOptions) setStage1Path(r *runtime.Runtime) error {
 func runUsage(cmd *cobra.Command) error {
 	app, _ := newAppFlags()
 	w := cmd.OutOrStdout()
-	fmt.Fprintf(w, "Usage:\n  %s\n\nFlags of the pod, before the first image:\n%s\nFlags of an app, after its image:\n%s\nGlobal flags:\n%s",
+	fmt.Fprintf(w, "Usage:\n  %s\n\nFlags of the pod:\n%s\nFlags of an app, after its image:\n%s\nGlobal flags:\n%s",
 		cmd.UseLine(), cmd.LocalFlags().FlagUsages(), app.FlagUsages(), cmd.InheritedFlags().FlagUsages())
 	return nil
 }

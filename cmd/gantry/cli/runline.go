@@ -15,6 +15,7 @@ import (
 //
 // Flags up to the first image are the pod's; flags after an image are that app's; -- starts the app's arguments and ---
 // ends them, so that another image can follow. One --- too many at the end is harmless: generated units have it.
+// A flag after an image that no app has is the pod's, as with rkt: IMAGE --net=host --exec=/x is in many units.
 type runLine struct {
 	pod    *pflag.FlagSet
 	newApp func() (*pflag.FlagSet, *appOptions)
@@ -169,13 +170,11 @@ func (l *runLine) find(in func(*pflag.FlagSet) *pflag.Flag, spelled string) (*pf
 		if f := in(l.current); f != nil {
 			return f, nil
 		}
-		if in(l.pod) != nil {
-			return nil, fmt.Errorf("%s is a flag of the pod: write it before the first image", spelled)
-		}
-	} else {
-		if f := in(l.pod); f != nil {
-			return f, nil
-		}
+	}
+	if f := in(l.pod); f != nil {
+		return f, nil
+	}
+	if l.current == nil {
 		if f := in(l.lookup); f != nil {
 			return f, nil
 		}
@@ -191,7 +190,7 @@ func (l *runLine) set(f *pflag.Flag, spelled, val string) error {
 		l.early = append(l.early, earlyFlag{f.Name, val})
 		return nil
 	}
-	if l.current != nil {
+	if l.current != nil && l.current.Lookup(f.Name) == f {
 		f = canonical(l.current, f)
 	}
 	return setFlag(f, spelled, val)

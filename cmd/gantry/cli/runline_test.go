@@ -124,6 +124,19 @@ func TestPodmanSpellings(t *testing.T) {
 	}
 }
 
+// After an image, a flag that no app has is the pod's.
+func TestPodFlagsAfterImage(t *testing.T) {
+	req, err := parseLine(t, "--hostname=h1", "a", "--net=host", "--dns", "192.0.2.1", "--exec=/x", "-e", "A=1", "--", "--hostname=h2", "---", "b", "--set-env=B=2", "-d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []any{req.Hostname, string(req.Net.Mode), req.DNS.Servers, req.Apps[0].Environment[0].String(), req.Apps[0].Args, len(req.Apps[1].Environment), req.Env.Set[0].String()}
+	want := []any{"h1", "host", []string{"192.0.2.1"}, "A=1", []string{"--hostname=h2"}, 0, "B=2"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestOptionalValue(t *testing.T) {
 	for line, want := range map[string]string{
 		"--net host busybox": "host", "--net=host busybox": "host", "--net --hostname=x busybox": "", "busybox": "", "--network none busybox": "none",
@@ -138,7 +151,7 @@ func TestOptionalValue(t *testing.T) {
 func TestRunLineErrors(t *testing.T) {
 	profile := t.TempDir() + "/no.json"
 	for _, tt := range []struct{ name, line, want string }{
-		{"pod flag after image", "busybox --hostname=x", "--hostname is a flag of the pod: write it before the first image"},
+		{"bad pod flag after image", "busybox --hostname=x_", "--hostname: "},
 		{"app flag before two images", "--memory=1G a b", "--memory is a flag of an app: write it after the image"},
 		{"unknown", "--hostnam=x busybox", "unknown flag --hostnam"},
 		{"unknown short", "-Z busybox", "unknown flag -Z"},

@@ -210,7 +210,14 @@ func newCatManifestCommand(e *env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return encodeJSON(e.stdout, m, pretty)
+		apps, err := pod.Apps()
+		if err != nil {
+			return err
+		}
+		return encodeJSON(e.stdout, struct {
+			*pods.Manifest
+			Apps []*pods.App `json:"apps"`
+		}{m, apps}, pretty)
 	}
 	return cmd
 }
