@@ -1,6 +1,7 @@
 package stage1
 
 import (
+	"errors"
 	"os"
 	"time"
 
@@ -28,7 +29,9 @@ func (s *supervisor) askApps() {
 			continue
 		}
 		a.probe.wait = min(2*a.probe.wait, lastQuestion)
-		if err := s.ask(a); err != nil {
+		if err := s.ask(a); errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOMEM) {
+			a.probe.at = time.Now().Add(a.probe.wait) // no room for another process: as good as a no
+		} else if err != nil {
 			s.fail(ExitInternal, "probe app "+a.Name+": "+err.Error())
 			s.end()
 		}

@@ -39,6 +39,7 @@ type bed struct {
 	stdin  *os.File
 	pid    string // of the manifest; empty: pod
 	group  bool   // stage1 has a process group of its own
+	cgroup string // that stage1 starts in; empty: the test's
 }
 
 func newBed(t *testing.T) *bed {
@@ -141,7 +142,10 @@ func (b *bed) start(d *pods.Draft, stdout, stderr io.Writer) *exec.Cmd {
 	}
 	defer dir.Close()
 	cmd := exec.Command(filepath.Join(b.bin, "gantry-stage1"), "run", d.Path())
-	cmd.ExtraFiles = []*os.File{dir, lock.File()}
+	if b.cgroup != "" {
+		cmd = exec.Command("/bin/sh", append([]string{"-c", `echo 0 >"$0/cgroup.procs" && exec "$@"`, b.cgroup}, cmd.Args...)...)
+	}
+	cmd.ExtraFiles, cmd.Env = []*os.File{dir, lock.File()}, append(os.Environ(), "GOMAXPROCS=1") // as stage0 has it
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	if b.stdin != nil {
 		cmd.Stdin = b.stdin

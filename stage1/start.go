@@ -33,6 +33,7 @@ func (s *supervisor) startNext() {
 	}
 	if !s.ready {
 		s.ready = true
+		keepThreads()
 		if err := s.pod.WriteReady(); err != nil {
 			s.fail(ExitInternal, err.Error())
 			s.end()
@@ -76,12 +77,10 @@ func (s *supervisor) launch(apps []*app) {
 			_ = l.socket.Close() // it ends, and is reaped like any other
 		}
 	}
-	if err != nil {
-		s.fail(ExitInternal, err.Error())
-		s.end()
-		return
-	}
 	s.launching = true
+	if err != nil { // no room for another process, say: a start that failed, like others
+		s.launchOver(err)
+	}
 }
 
 // takeLauncher returns the launcher that was started ahead, or a new one, in the pod's cgroup.
