@@ -45,35 +45,6 @@ func (h *Host) check(ctx context.Context, a Attachment, netns string, state *rul
 	return nil
 }
 
-// Repair puts back what the built-in plugins of the attachment's chain have on the host and somebody has taken away: rules,
-// leases, routes, sysctls. Interfaces are not made again: that takes a new pod. What programs have made is not touched.
-func (h *Host) Repair(ctx context.Context, a Attachment) error {
-	list, err := a.list()
-	if err != nil {
-		return err
-	}
-	release, err := h.shareHost()
-	if err != nil {
-		return err
-	}
-	defer release()
-	rt := a.runtimeConf("")
-	prev, err := h.cni(nil).GetNetworkListCachedResult(list, rt)
-	if err != nil || prev == nil {
-		return errors.Join(fmt.Errorf("repair network %q: what it answered to ADD is lost", a.Network), err)
-	}
-	x := &pluginExec{host: h, list: list}
-	inject := map[string]any{"name": list.Name, "cniVersion": list.CNIVersion, "prevResult": prev}
-	for _, p := range list.Plugins {
-		if conf.Builtin(p.Network.Type) {
-			if err := x.run(ctx, "REPAIR", p, inject, rt); err != nil {
-				return fmt.Errorf("repair network %q: plugin %s: %w", a.Network, p.Network.Type, err)
-			}
-		}
-	}
-	return nil
-}
-
 // Status asks every plugin of a network whether it is ready to ADD: CNI's STATUS, which configurations before 1.1.0 do not have.
 func (h *Host) Status(ctx context.Context, conflist []byte) error {
 	list, err := libcni.NetworkConfFromBytes(conflist)

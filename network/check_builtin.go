@@ -285,7 +285,7 @@ func (c *call) ptpRepair(ctx context.Context, pc *ptpConf, prev *types100.Result
 	if err := c.exec.host.enableForwarding(v.families()); err != nil {
 		return err
 	}
-	if err := rules.Ensure(v.group); err != nil {
+	if _, err := rules.Ensure(v.group); err != nil {
 		return err
 	}
 	link, err := netlink.LinkByName(v.hostName)

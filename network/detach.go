@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -31,6 +30,13 @@ func (h *Host) Detach(ctx context.Context, a Attachment, netns string) error {
 // detach runs DEL of every plugin, the last first. libcni would stop at the first that fails, and leave what the others
 // have made for as long as that one does; links says whether built-in plugins delete the veth pair and wait for it.
 func (h *Host) detach(ctx context.Context, a Attachment, list *libcni.NetworkConfigList, netns string, links bool) error {
+	unlock, err := h.lockResult(a, 0)
+	switch {
+	case err == nil:
+		defer unlock()
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("detach from network %q: %w", a.Network, err)
+	}
 	stop, err := h.withDHCP(ctx, a, list)
 	var errs []error
 	if err != nil {
@@ -46,15 +52,14 @@ func (h *Host) detach(ctx context.Context, a Attachment, list *libcni.NetworkCon
 		}
 	}
 	for _, p := range slices.Backward(list.Plugins) {
-		if err := x.del(ctx, p, inject, rt); err != nil {
+		if err := x.del(ctx, p, inject, rt); err != nil && !slices.Contains(h.Skip, p.Network.Type) {
 			errs = append(errs, fmt.Errorf("detach from network %q: plugin %s: %w", a.Network, p.Network.Type, err))
 		}
 	}
 	if err := errors.Join(append(errs, stop())...); err != nil {
 		return err
 	}
-	result := filepath.Join(h.resultDir(), "results", fmt.Sprintf("%s-%s-%s", list.Name, a.PodID, a.IfName))
-	if err := os.Remove(result); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(h.resultFile(a)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("detach from network %q: %w", a.Network, err)
 	}
 	return nil
@@ -84,6 +89,9 @@ func (x *pluginExec) del(ctx context.Context, p *libcni.PluginConfig, inject map
 // run runs a command of one plugin that has no result.
 func (x *pluginExec) run(ctx context.Context, command string, p *libcni.PluginConfig, inject map[string]any, rt *libcni.RuntimeConf) error {
 	path, err := x.FindInPath(p.Network.Type, x.host.PluginDirs)
+	if err != nil && command == "DEL" {
+		return fmt.Errorf("%w: install it again, or leave what it made: gantry gc --skip-plugin=%s", err, p.Network.Type)
+	}
 	if err != nil {
 		return err
 	}

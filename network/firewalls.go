@@ -16,13 +16,15 @@ import (
 )
 
 // A firewall of somebody else's that drops what it does not know drops what pods send and get, as in nftables one table's accept
-// does not overrule another's drop. These are known by name, with what makes them let pods through.
+// does not overrule another's drop. These are known by name, with the commands that make them let pods through, in a way that letsPods sees.
 var advice = []struct{ name, chain, table, hint string }{
-	{"Docker", "DOCKER-USER", "", "iptables -I DOCKER-USER -i gantry+ -j ACCEPT; iptables -I DOCKER-USER -o gantry+ -j ACCEPT (and ip6tables)"},
-	{"ufw", "ufw-before-forward", "", "ufw route allow from 172.16.0.0/17; ufw route allow to 172.16.0.0/17 (and fd67:616e:7472::/48)"},
-	{"ufw", "ufw6-before-forward", "", "ufw route allow from 172.16.0.0/17; ufw route allow to 172.16.0.0/17 (and fd67:616e:7472::/48)"},
-	{"firewalld", "", "firewalld", "firewall-cmd --permanent --zone=trusted --add-source=172.16.0.0/17 --add-source=fd67:616e:7472::/48; firewall-cmd --reload"},
+	{"Docker", "DOCKER-USER", "", "iptables -I DOCKER-USER -i gantry+ -j ACCEPT; iptables -I DOCKER-USER -o gantry+ -j ACCEPT"},
+	{"ufw", "ufw-before-forward", "", ufwAdvice},
+	{"ufw", "ufw6-before-forward", "", ufwAdvice},
+	{"firewalld", "", "firewalld", "firewall-cmd --permanent --zone=trusted --add-interface=gantry+; firewall-cmd --reload"},
 }
+
+const ufwAdvice = "ufw route allow in on gantry+; ufw route allow out on gantry+"
 
 // foreignFirewalls names the ones that drop forwarded packets: in nf_tables, where iptables-nft keeps its rules too, and in
 // the older tables of iptables-legacy.
@@ -63,7 +65,11 @@ func nftFirewalls() []audit.Finding {
 				known = known || letsPods(conn, o)
 			}
 		}
-		found = append(found, firewallFinding(fmt.Sprintf("chain %s of table %s %s", c.Name, familyName(c.Table.Family), c.Table.Name), c.Table.Name, names, known))
+		f := firewallFinding(fmt.Sprintf("chain %s of table %s %s", c.Name, familyName(c.Table.Family), c.Table.Name), c.Table.Name, names, known)
+		if c.Table.Family == nftables.TableFamilyIPv6 {
+			f.Hint = strings.ReplaceAll(f.Hint, "iptables ", "ip6tables ")
+		}
+		found = append(found, f)
 	}
 	return found
 }
@@ -160,7 +166,9 @@ func legacyFirewalls() []audit.Finding {
 			}
 		}
 		lets := strings.Contains(text, "-i gantry+ -j ACCEPT") && strings.Contains(text, "-o gantry+ -j ACCEPT")
-		found = append(found, firewallFinding(fmt.Sprintf("chain FORWARD of %s (%s)", family.program, family.title), "", chains, lets))
+		f := firewallFinding(fmt.Sprintf("chain FORWARD of %s (%s)", family.program, family.title), "", chains, lets)
+		f.Hint = strings.ReplaceAll(f.Hint, "iptables ", family.program+" ")
+		found = append(found, f)
 	}
 	return found
 }

@@ -35,6 +35,8 @@ type Host struct {
 	Cgroup func() (*os.File, error)
 	// Timeout bounds each plugin that is executed; it and its children are killed then. Default 60 s.
 	Timeout time.Duration
+	// Skip are types of plugins that keep nobody waiting for their DEL: it is tried, and what it leaves is left. It is for programs that are gone for good.
+	Skip []string
 }
 
 // Attachment is one pod's interface on one network. The same value, stored, is what Detach needs.

@@ -53,8 +53,12 @@ func (c *call) ptpAdd(ctx context.Context) (*types100.Result, error) {
 	if err := c.exec.host.enableForwarding(v.families()); err != nil {
 		return nil, err
 	}
-	if err := c.makeLink(&pc, v); err != nil {
+	made, err := c.makeLink(&pc, v)
+	if err != nil {
 		return nil, err
+	}
+	if made {
+		c.exec.host.restoreRules(ctx)
 	}
 	res.Interfaces = []*types100.Interface{
 		{Name: v.hostName, Mac: v.hostMAC.String()},
@@ -69,19 +73,19 @@ func (c *call) ptpAdd(ctx context.Context) (*types100.Result, error) {
 	return res, nil
 }
 
-// makeLink makes the pair, after the rules, which are to guard its packets.
-func (c *call) makeLink(pc *ptpConf, v *veth) error {
+// makeLink makes the pair, after the rules, which are to guard its packets; made says that there was no table of them.
+func (c *call) makeLink(pc *ptpConf, v *veth) (made bool, err error) {
 	if pc.IPAM.Type != conf.TypeLeases { // no lease keeps forgetNetwork away
 		unlock, err := c.exec.host.lockState()
 		if err != nil {
-			return err
+			return false, err
 		}
 		defer unlock()
 	}
-	if err := rules.Ensure(v.group); err != nil {
-		return err
+	if made, err = rules.Ensure(v.group); err != nil {
+		return false, err
 	}
-	return v.create(c.netns)
+	return made, v.create(c.netns)
 }
 
 // ptpDel takes back what ptpAdd made. The lease is last: its address may be another pod's from then on.

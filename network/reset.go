@@ -66,7 +66,7 @@ func (h *Host) Reset(sysctls bool) error {
 // Probe says whether this kernel has what the rules of the built-in networks need: it makes them in a namespace of its own.
 func Probe() error {
 	enter := func() error { return unix.Unshare(unix.CLONE_NEWNET) }
-	return elsewhere(enter, func() error { return rules.Ensure(1) })
+	return elsewhere(enter, func() error { _, err := rules.Ensure(1); return err })
 }
 
 // restore sets a sysctl back if it has the value that enableForwarding gives. An interface may be gone.

@@ -20,6 +20,7 @@ type GCOptions struct {
 	ExpirePrepared time.Duration // how long a prepared pod waits to be run
 	MarkOnly       bool          // undo what dead supervisors left, and remove nothing
 	DryRun         bool          // only say what would be removed
+	SkipPlugins    []string      // types of network plugins that need not succeed in taking a pod's network down: their program is gone
 }
 
 // GCReport is what GC did.
@@ -102,7 +103,7 @@ func (r *Runtime) collect(ctx context.Context, uuid string, opts GCOptions) (rem
 	if !due(state) && undone(pod) {
 		return false, nil // nothing to do, and no lock to be in somebody's way with
 	}
-	removed, err = r.sweep(ctx, pod, tryGC, due)
+	removed, err = r.sweep(ctx, pod, sweeping{lock: tryGC, due: due, skip: opts.SkipPlugins})
 	if errors.Is(err, ErrState) || errors.Is(err, fs.ErrNotExist) {
 		return false, nil // somebody was faster: it runs, or is gone
 	}

@@ -30,7 +30,7 @@ func (r *Runtime) Remove(ctx context.Context, pod *pods.Pod, force bool) error {
 			return err
 		}
 	}
-	_, err = r.sweep(ctx, pod, awaitGC, func(pods.State) bool { return true })
+	_, err = r.sweep(ctx, pod, sweeping{lock: awaitGC, due: func(pods.State) bool { return true }})
 	if errors.Is(err, fs.ErrNotExist) && pod.Removed() {
 		return nil // somebody else removed it meanwhile
 	}
@@ -56,15 +56,21 @@ func awaitGC(ctx context.Context, pod *pods.Pod) (*pods.Lock, error) {
 // tryGC takes the lock, or leaves the pod to who has it.
 func tryGC(_ context.Context, pod *pods.Pod) (*pods.Lock, error) { return pod.LockGC() }
 
-// sweep takes the locks of a pod that nobody runs, undoes what its supervisor left behind, and removes it if remove says so of
-// its state.
-func (r *Runtime) sweep(ctx context.Context, pod *pods.Pod, lock func(context.Context, *pods.Pod) (*pods.Lock, error), remove func(pods.State) bool) (removed bool, err error) {
-	gc, err := lock(ctx, pod)
+// sweeping is how a pod is swept.
+type sweeping struct {
+	lock func(context.Context, *pods.Pod) (*pods.Lock, error)
+	due  func(pods.State) bool // whether a pod in this state is to be removed too
+	skip []string              // GCOptions.SkipPlugins
+}
+
+// sweep takes the locks of a pod that nobody runs, undoes what its supervisor left behind, and removes it if it is due.
+func (r *Runtime) sweep(ctx context.Context, pod *pods.Pod, s sweeping) (removed bool, err error) {
+	gc, err := s.lock(ctx, pod)
 	if errors.Is(err, fs.ErrNotExist) && !pod.Removed() {
 		if err := mendLock(pod); err != nil {
 			return false, err
 		}
-		gc, err = lock(ctx, pod)
+		gc, err = s.lock(ctx, pod)
 	}
 	if err != nil {
 		return false, busy(pod, err, "somebody else is removing it")
@@ -88,11 +94,11 @@ func (r *Runtime) sweep(ctx context.Context, pod *pods.Pod, lock func(context.Co
 		return false, err
 	}
 	if state = withoutUs(state, before); state.Over() {
-		if err := r.undo(ctx, pod); err != nil {
+		if err := r.undo(ctx, pod, s.skip); err != nil {
 			return false, err
 		}
 	}
-	if !remove(state) {
+	if !s.due(state) {
 		return false, nil
 	}
 	return true, r.Pods().Remove(pod)
@@ -162,11 +168,11 @@ func undone(pod *pods.Pod) bool {
 }
 
 // undo has stage1 take back what a dead supervisor left: processes, attachments, cgroups. Where it ended by itself there is nothing.
-func (r *Runtime) undo(ctx context.Context, pod *pods.Pod) error {
+func (r *Runtime) undo(ctx context.Context, pod *pods.Pod, skip []string) error {
 	if undone(pod) {
 		return nil
 	}
-	argv, err := r.stage1("undo", r.Pods().PodPath(pod.UUID))
+	argv, err := r.stage1("undo", append([]string{r.Pods().PodPath(pod.UUID)}, skip...)...)
 	if err != nil {
 		return err
 	}

@@ -105,8 +105,8 @@ func mergeDNS(into *pods.DNS, d network.DNS) {
 	}
 }
 
-// detachAll takes back every attachment that the pod may have, from what the pod directory says, without its namespace.
-func detachAll(ctx context.Context, pod *pods.Pod) error {
+// detachAll takes back every attachment that the pod may have, from what the pod directory says, without its namespace. skip is Host.Skip.
+func detachAll(ctx context.Context, pod *pods.Pod, skip []string) error {
 	m, err := pod.Manifest()
 	if err != nil {
 		return err
@@ -115,7 +115,7 @@ func detachAll(ctx context.Context, pod *pods.Pod) error {
 	if err != nil {
 		return err
 	}
-	host := network.Host{PluginDirs: m.PluginDirs}
+	host := network.Host{PluginDirs: m.PluginDirs, Skip: skip}
 	var errs []error
 	for _, a := range list {
 		errs = append(errs, host.Detach(ctx, a, ""))

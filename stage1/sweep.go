@@ -13,8 +13,8 @@ import (
 )
 
 // Sweep undoes, from the pod directory alone, what a supervisor that died has left: processes, attachments, cgroups, the run directory.
-// It is idempotent. The caller holds the pod's gc lock, and the supervisor is dead.
-func Sweep(ctx context.Context, dir *os.File, path string) error {
+// It is idempotent. The caller holds the pod's gc lock, and the supervisor is dead. skip are types of plugins without whose DEL it succeeds too.
+func Sweep(ctx context.Context, dir *os.File, path string, skip ...string) error {
 	pod, err := pods.OpenFile(dir, filepath.Base(path))
 	if err != nil {
 		return err
@@ -42,7 +42,7 @@ func Sweep(ctx context.Context, dir *os.File, path string) error {
 	}
 	unregister(pod, run)
 	return errors.Join(
-		detachAll(ctx, pod),
+		detachAll(ctx, pod, skip),
 		removeCgroups(own),
 		removeUsers(pod.UUID, run.Users),
 		os.RemoveAll(filepath.Join(runRoot, pod.UUID)),

@@ -4,7 +4,7 @@
 //	                                         descriptors: 3 pod directory, 4 life lock, 5 ready pipe (--detached), 6 socket of the launcher,
 //	                                         7 hidden cgroup2 (--hybrid), 8... sockets of the unit (package pods has them all)
 //	gantry-stage1 kill PODDIR                descriptors: 3 pod directory, 4 life lock; started by a reaper
-//	gantry-stage1 undo PODDIR                descriptors: 3 pod directory
+//	gantry-stage1 undo PODDIR [PLUGIN...]    descriptors: 3 pod directory; the network plugins are those to succeed without
 //	gantry-stage1 check-network DIR          stdin: audit.Request, stdout: audit.Report
 //	gantry-stage1 collect-network DIR        stdin: audit.Request
 //	gantry-stage1 probe-network              exit code 0: this kernel has what the built-in networks need
@@ -55,10 +55,10 @@ func run(args []string, say report.Reporter) (int, error) {
 			return stage1.ExitInternal, err
 		}
 		return 0, nil
-	case len(args) == 2 && args[0] == "undo":
+	case len(args) >= 2 && args[0] == "undo":
 		dir, err := inherit(pods.DirFD)
 		if err == nil {
-			err = stage1.Sweep(context.Background(), dir, args[1])
+			err = stage1.Sweep(context.Background(), dir, args[1], args[2:]...)
 		}
 		if err != nil {
 			return stage1.ExitInternal, err

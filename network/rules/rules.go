@@ -51,21 +51,22 @@ type Elements struct {
 	Forwards []Forward
 }
 
-// Ensure makes the table if it is not there as this version of gantry has it, with a network in it. Idempotent.
-func Ensure(network uint32) error {
-	found, known, err := current(network)
-	if err == nil && !known {
+// Ensure makes the table if it is not there as this version of gantry has it, with a network in it. Idempotent. made says that there was none:
+// whatever pods had in it is gone.
+func Ensure(network uint32) (made bool, err error) {
+	found, whole, known, err := current(network)
+	if err == nil && !(whole && known) {
 		err = commit(func(b *batch) {
-			if !found { // no table, or one of an older gantry
+			if !whole { // no table, one of an older gantry, or one that was flushed
 				create(b)
 			}
 			b.add(Elements{Network: network})
 		})
 	}
 	if err != nil {
-		return fmt.Errorf("make nftables table: %w", explain(err))
+		return false, fmt.Errorf("make nftables table: %w", explain(err))
 	}
-	return nil
+	return !found, nil
 }
 
 // Add puts a pod's elements into the table, which Ensure has made. Idempotent; all or nothing. An error wraps ErrPortTaken
@@ -206,8 +207,9 @@ func leaves(err error) []error {
 	return all
 }
 
-// current says whether the table exists and is of this version, and whether it knows the network.
-func current(network uint32) (found, known bool, err error) {
+// current says whether the table exists in this version, whether its chains have their rules, and whether it knows the network. It looks at one chain, the shortest: `nft
+// flush table` empties all. A rule that somebody has changed is found by Read, which costs more than every start should.
+func current(network uint32) (found, whole, known bool, err error) {
 	err = dial(func(conn *nftables.Conn) error {
 		if _, err := conn.GetSetByName(table, marker.Name); err != nil {
 			return err
@@ -217,12 +219,17 @@ func current(network uint32) (found, known bool, err error) {
 		for _, el := range all {
 			known = known || bytes.Equal(el.Key, groupKey(network))
 		}
+		if err != nil {
+			return err
+		}
+		have, err := conn.GetRules(table, &nftables.Chain{Table: table, Name: "raw_prerouting"})
+		whole = len(have) > 0
 		return err
 	})
 	if errors.Is(err, unix.ENOENT) {
-		return false, false, nil
+		return found, false, false, nil
 	}
-	return found, known, err
+	return found, whole, known, err
 }
 
 // groupKey is a group with itself, as the packet's registers have it: in the order of this machine.

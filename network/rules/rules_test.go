@@ -39,7 +39,7 @@ func forward(host string, port uint16, to string) Forward {
 
 func ensure(t *testing.T) {
 	t.Helper()
-	if err := Ensure(7); err != nil {
+	if _, err := Ensure(7); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -74,7 +74,7 @@ func TestEnsureAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			if err := Ensure(7); err != nil {
+			if _, err := Ensure(7); err != nil {
 				t.Error(err)
 			}
 		})

@@ -51,7 +51,7 @@ func TestKernelWithoutNfTables(t *testing.T) {
 		t.Run(errno.Error(), func(t *testing.T) {
 			var made, removed, reset, seen error
 			without(t, errno, func() {
-				made = Ensure(7)
+				_, made = Ensure(7)
 				removed = Remove(Elements{Network: 7})
 				reset = Reset()
 				_, seen = Read()

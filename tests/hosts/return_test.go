@@ -2,14 +2,10 @@ package hosts_test
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/gantryrun/gantry/tests/await"
-	"github.com/gantryrun/gantry/tests/build"
-	"github.com/gantryrun/gantry/tests/hosts"
 )
 
 // A pod with a fixed address and a published port gets both back at once, however its unit ended.
@@ -53,35 +49,13 @@ func sameAddress(t *testing.T, contract string) {
 
 // After a power cut a host's pods come back by themselves, and gc removes what was left of the old ones.
 func TestReboot(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("skipped: needs root to boot a host")
-	}
-	boot(t) // skips where there is no tree
-	dir, err := os.MkdirTemp("", "gantry-reboot-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := hosts.Boot(t.Context(), hosts.Options{Bin: build.Dir(t), State: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := machine{h}
-	t.Cleanup(func() {
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-		_ = os.RemoveAll(dir)
-	})
-	if err := writeBusybox(filepath.Join(h.Share, "busybox.tar")); err != nil {
-		t.Fatal(err)
-	}
-	m.must(t, "gantry", "fetch", "--quiet", busybox)
+	m := ownHost(t)
 	m.put(t, "packaging/systemd/gantry-generator", "/usr/lib/systemd/system-generators/gantry-generator")
 	m.put(t, "packaging/tmpfiles.d/gantry.conf", "/usr/lib/tmpfiles.d/gantry.conf")
 	m.write(t, "/etc/gantry/pods.d/web.pod", "[Pod]\nPodName=web\nNet=default:IP=172.16.28.5\n[App web]\nImage="+busybox+"\nArgs=sleep 1000\n[Install]\nWantedBy=multi-user.target\n")
 	m.sh(t, "systemctl daemon-reload; systemctl start web.service; sync")
 	before := m.uuid(t, "web.service")
-	if err := h.Reboot(t.Context()); err != nil {
+	if err := m.Reboot(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	await.Until(t, "the pod", func() bool { return m.show(t, "web.service", "ActiveState") == "active" })

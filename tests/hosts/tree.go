@@ -12,8 +12,9 @@ import (
 	"github.com/gantryrun/gantry/tests/testimages"
 )
 
-// packages are what the hosts have: systemd, what gantry needs of a host, and what the tests look at it with.
-const packages = "systemd,systemd-sysv,systemd-container,dbus,iproute2,procps,busybox-static,nftables,iptables,ca-certificates,kmod"
+// packages are what the hosts have: systemd, what gantry needs of a host, what the tests look at it with, and what keeps firewalls, which is
+// not started.
+const packages = "systemd,systemd-sysv,systemd-container,dbus,iproute2,procps,busybox-static,nftables,iptables,ca-certificates,kmod,ufw,firewalld,docker.io"
 
 // ErrNoTree says that Debian's tree is not there, and that the program that makes it is not either.
 var ErrNoTree = errors.New("no tree of Debian with systemd")
@@ -22,7 +23,7 @@ var ErrNoTree = errors.New("no tree of Debian with systemd")
 // written into it.
 func Tree() (string, error) {
 	cache := filepath.Join(testimages.Cache(), "hosts")
-	tree := filepath.Join(cache, "systemd-3.tree")
+	tree := filepath.Join(cache, "systemd-4.tree")
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", err
 	}
@@ -66,6 +67,19 @@ func furnish(tree string) error {
 	} {
 		err := os.Symlink("/dev/null", filepath.Join(tree, "etc/systemd/system", unit))
 		if err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	for _, wanted := range []string{"multi-user.target.wants/ufw.service", "multi-user.target.wants/firewalld.service",
+		"multi-user.target.wants/docker.service", "multi-user.target.wants/containerd.service", "sockets.target.wants/docker.socket",
+	} {
+		if err := os.Remove(filepath.Join(tree, "etc/systemd/system", wanted)); err != nil {
+			return fmt.Errorf("disable a service: %w", err)
+		}
+	}
+	// Docker is there for its rules: what runs containers, and speaks to people, is a third of the tree.
+	for _, program := range []string{"docker", "ctr", "dnet", "containerd-shim-runc-v1", "containerd-shim-runc-v2"} {
+		if err := os.Remove(filepath.Join(tree, "usr/bin", program)); err != nil {
 			return err
 		}
 	}

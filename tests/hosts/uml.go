@@ -113,7 +113,7 @@ func makeDisk(state, disk string) error {
 			return err
 		}
 	}
-	if err := command("mke2fs", "-q", "-t", "ext4", "-d", root, disk, "1200M"); err != nil {
+	if err := command("mke2fs", "-q", "-t", "ext4", "-d", root, disk, "1400M"); err != nil {
 		return err
 	}
 	return os.RemoveAll(root)

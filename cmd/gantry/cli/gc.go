@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,9 +21,18 @@ func newGCCommand(e *env) *cobra.Command {
 	oneVar(fs, &o.ExpirePrepared, "expire-prepared", "DURATION", "how long a prepared pod waits to be run (default 24h)", parseDuration)
 	fs.BoolVar(&o.MarkOnly, "mark-only", false, "undo what dead supervisors left, and remove nothing")
 	fs.BoolVar(&o.DryRun, "dry-run", false, "only print what would be removed")
+	listVar(fs, &o.SkipPlugins, "skip-plugin", "TYPE", "take networks down without this CNI plugin, whose program is gone; what it made stays", pluginType)
 	formatVar(fs, &format)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runGC(cmd.Context(), e, o, format) }
 	return cmd
+}
+
+func pluginType(s string) (string, error) {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+	if s == "" || len(s) > 255 || strings.HasPrefix(s, "-") || strings.Trim(s, letters) != "" {
+		return "", fmt.Errorf("%.40q is not the type of a plugin: a file name of letters, digits and ._-", s)
+	}
+	return s, nil
 }
 
 func runGC(ctx context.Context, e *env, o runtime.GCOptions, format string) error {
