@@ -1,6 +1,12 @@
 package image
 
-import "time"
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
 
 // Evidence says how the image behind a name was verified when it was fetched. It belongs to the name: another name of
 // the same image has its own. A verdict is asked for again at every use, with the policy of that time.
@@ -21,7 +27,7 @@ type Evidence struct {
 	Time time.Time `json:"time,omitzero"`
 }
 
-// Caching is what a web server said of how long its answer holds, for a name that is a URL.
+// Caching says how long what a name led to holds: what a web server said of a URL, or what was seen of a file.
 type Caching struct {
 	// URL whose answer it was: of a name that was discovered another one than the name's.
 	URL string `json:"url,omitempty"`
@@ -29,6 +35,36 @@ type Caching struct {
 	ETag string `json:"etag,omitempty"`
 	// Expires: until then nobody has to ask.
 	Expires time.Time `json:"expires,omitzero"`
+	// Stamp of a name that is a path: what Stamp said before the image was read from it.
+	Stamp string `json:"stamp,omitempty"`
+}
+
+// Stamp tells whether a file or layout of this machine is another one than before, by inode, size and times. It is empty for other names, and
+// where there is nothing (any more).
+func Stamp(ref Ref) string {
+	switch ref.Kind {
+	case OCILayout, OCIArchive, DockerArchive, File:
+	default:
+		return ""
+	}
+	info, err := os.Stat(ref.Path)
+	if err == nil && info.IsDir() {
+		info, err = os.Stat(filepath.Join(ref.Path, "index.json"))
+	}
+	if err != nil {
+		return ""
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("%d-%d-%d-%d", st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano())
+}
+
+// Outdated says that ref is a path at which there is something else now than what i was read from.
+func (i *Image) Outdated(ref Ref) bool {
+	now := Stamp(ref)
+	return now != "" && now != i.Caching.Stamp
 }
 
 // String is Evidence in the few words that tables have room for.

@@ -103,11 +103,8 @@ func (req *Request) of(m *pods.Manifest) {
 }
 
 func (req *Request) completeAdded() error {
-	after := req.Apps[0].After
-	req.Apps[0].After = nil // of the pod's apps: the supervisor looks
-	err := errors.Join(req.completeApps(), req.checkUsers(), req.checkVolumes())
-	req.Apps[0].After = after
-	return err
+	req.Apps[0].added = true
+	return errors.Join(req.completeApps(), req.checkUsers(), req.checkVolumes())
 }
 
 // writeAdded writes the app's files into the pod. On error, or where somebody kills us, what is there is no app, and the next change of

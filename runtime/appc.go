@@ -17,6 +17,9 @@ import (
 func (r *Runtime) adoptAppc(req *Request, images []*usedImage) error {
 	for i := range req.Apps {
 		a := &req.Apps[i]
+		if own := images[i].Config.Config.Labels[aci.LabelName]; own != "" {
+			a.fromAppc(own, images[i].Config.Config.User)
+		}
 		if a.Override != nil {
 			config, err := aci.Override(images[i].Config, a.Override)
 			if err != nil {
@@ -37,8 +40,21 @@ func (r *Runtime) adoptAppc(req *Request, images []*usedImage) error {
 			return fmt.Errorf("app %s: %w", a.Name, err)
 		}
 	}
+	if err := req.checkNames(); err != nil {
+		return requestError{err}
+	}
 	req.findShared()
 	return nil
+}
+
+// fromAppc takes from the image of appc that is called name and has user what its manifest says better than we could guess.
+func (a *AppRequest) fromAppc(name, user string) {
+	if own := cleanName(name); a.guessed && own != "" {
+		a.Name = own // as rkt called it
+	}
+	if a.User != "" && a.Group == "" { // two fields in appc: a flag for one leaves the other
+		_, a.Group, _ = strings.Cut(user, ":")
+	}
 }
 
 func (r *Runtime) adoptApp(a *AppRequest, kept *aci.App) error {

@@ -69,27 +69,19 @@ func defaultHostname(uuid string) string { return "gantry-" + uuid }
 
 // CheckHostname accepts what sethostname(2) and resolv.conf's readers do. (No regular expression: compiling one costs each run.)
 func CheckHostname(s string) error {
-	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
 	if len(s) > 64 || strings.Trim(s, letters+".-") != "" || strings.Trim(s, ".-") != s {
-		return fmt.Errorf("hostname %q: use up to 64 letters, digits, dots and dashes", s)
+		return fmt.Errorf("hostname %q: use up to 64 letters, digits, dots, dashes and underscores", s)
 	}
 	return nil
 }
 
 func (req *Request) completeApps() error {
-	names := map[string]bool{}
 	for i := range req.Apps {
 		a := &req.Apps[i]
 		if a.Name == "" {
-			a.Name = appName(a.Image)
+			a.Name, a.guessed = appName(a.Image), mayBeAppc(a.Image)
 		}
-		if err := pods.CheckAppName(a.Name); err != nil {
-			return fmt.Errorf("app %w: say --name=NAME after the image", err)
-		}
-		if names[a.Name] {
-			return fmt.Errorf("two apps are called %q: say --name=NAME after one of the images", a.Name)
-		}
-		names[a.Name] = true
 		if a.StopTimeout == 0 {
 			a.StopTimeout = DefaultStopTimeout
 		}
@@ -101,7 +93,28 @@ func (req *Request) completeApps() error {
 			return fmt.Errorf("app %s: one with a terminal cannot be started again: leave out --restart or --tty", a.Name)
 		}
 	}
+	if slices.ContainsFunc(req.Apps, func(a AppRequest) bool { return a.guessed }) {
+		return nil // adoptAppc checks them
+	}
+	return req.checkNames()
+}
+
+// checkNames is about the apps' names when they are final.
+func (req *Request) checkNames() error {
+	names := map[string]bool{}
 	for _, a := range req.Apps {
+		if err := pods.CheckAppName(a.Name); err != nil {
+			return fmt.Errorf("app %w: say --name=NAME after the image", err)
+		}
+		if names[a.Name] {
+			return fmt.Errorf("two apps are called %q: say --name=NAME after one of the images", a.Name)
+		}
+		names[a.Name] = true
+	}
+	for _, a := range req.Apps {
+		if a.added {
+			continue // it is after apps of its pod
+		}
 		for _, before := range a.After {
 			if !names[before] || before == a.Name {
 				return fmt.Errorf("app %s: --after=%s: the pod has no other app of that name", a.Name, before)
@@ -123,6 +136,16 @@ func appName(ref image.Ref) string {
 	default:
 		return "app" // of an image ID
 	}
+	return cleanName(s)
+}
+
+// mayBeAppc says that the image may turn out to be one of appc's, whose manifest has a name that says more than a path, a URL or an ID.
+func mayBeAppc(ref image.Ref) bool {
+	return ref.Kind == image.File || ref.Kind == image.ACI || ref.Kind == image.ID
+}
+
+// cleanName makes an app's name of the last part of s.
+func cleanName(s string) string {
 	clean := strings.Map(func(r rune) rune {
 		switch {
 		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '-', r == '_':

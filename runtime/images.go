@@ -31,13 +31,13 @@ func (r *Runtime) holdImages(ctx context.Context, req *Request) (images []*usedI
 			return nil, nil, err
 		}
 	}
-	used, release, err := r.holdStored(ctx, refs)
+	used, release, err := r.holdStored(ctx, refs, req.Pull != PullNever && req.Pull != PullUpdate)
 	if errors.Is(err, image.ErrNotFound) && req.Pull != PullUpdate {
 		// Nothing is held while fetching: a slow registry must not keep gc waiting.
 		if err := r.fetchImages(ctx, refs, signatures, req.Pull); err != nil {
 			return nil, nil, err
 		}
-		used, release, err = r.holdStored(ctx, refs)
+		used, release, err = r.holdStored(ctx, refs, false)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -68,15 +68,15 @@ func (req *Request) images() ([]image.Ref, map[image.Ref]string, error) {
 	return refs, signatures, nil
 }
 
-// holdStored gets images that are all in the store.
-func (r *Runtime) holdStored(ctx context.Context, refs []image.Ref) (used map[image.Ref]*usedImage, release func(), err error) {
+// holdStored gets images that are all in the store, and fresh: from files that have not changed since.
+func (r *Runtime) holdStored(ctx context.Context, refs []image.Ref, fresh bool) (used map[image.Ref]*usedImage, release func(), err error) {
 	release, err = r.Store.Hold()
 	if err != nil {
 		return nil, nil, err
 	}
 	used = map[image.Ref]*usedImage{}
 	for _, ref := range refs {
-		if used[ref], err = r.useImage(ctx, ref); err != nil {
+		if used[ref], err = r.useImage(ctx, ref, fresh); err != nil {
 			release()
 			return nil, nil, err
 		}
@@ -84,8 +84,11 @@ func (r *Runtime) holdStored(ctx context.Context, refs []image.Ref) (used map[im
 	return used, release, nil
 }
 
-func (r *Runtime) useImage(ctx context.Context, ref image.Ref) (*usedImage, error) {
+func (r *Runtime) useImage(ctx context.Context, ref image.Ref, fresh bool) (*usedImage, error) {
 	img, err := r.Store.Get(ctx, ref)
+	if err == nil && fresh && img.Outdated(ref) {
+		err = fmt.Errorf("%w as it is now: %s", image.ErrNotFound, ref)
+	}
 	if err == nil && r.Trust != nil {
 		err = r.Trust(ctx, ref, img)
 	}
@@ -115,8 +118,9 @@ func (r *Runtime) fetchImages(ctx context.Context, refs []image.Ref, signatures 
 // fetchImage: what comes with a signature is fetched again, so that this is what counts.
 func (r *Runtime) fetchImage(ctx context.Context, ref image.Ref, signature string, policy PullPolicy) error {
 	if policy == PullNever || policy != PullUpdate && signature == "" || ref.Kind == image.ID {
-		_, err := r.Store.Get(ctx, ref)
+		img, err := r.Store.Get(ctx, ref)
 		switch {
+		case err == nil && policy != PullNever && img.Outdated(ref): // fetched below
 		case err == nil:
 			return nil
 		case !errors.Is(err, image.ErrNotFound), ref.Kind == image.ID:

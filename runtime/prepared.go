@@ -62,7 +62,7 @@ func (r *Runtime) remount(ctx context.Context, a *pods.App) error {
 	if err != nil {
 		return err
 	}
-	used, err := r.useImage(ctx, ref)
+	used, err := r.useImage(ctx, ref, false)
 	if err != nil {
 		return err
 	}

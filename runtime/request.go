@@ -13,7 +13,7 @@ type PullPolicy string
 
 // The policies. The zero value is PullNew.
 const (
-	PullNew    PullPolicy = "new"    // when it is not in the store
+	PullNew    PullPolicy = "new"    // when it is not in the store, or is a file that has changed since
 	PullNever  PullPolicy = "never"  // not at all
 	PullUpdate PullPolicy = "update" // always, so that a tag that moved is followed
 )
@@ -79,6 +79,8 @@ type AppRequest struct {
 	Override *aci.App
 
 	appc *aci.App // what is known of the app from appc; nil: nothing
+
+	guessed bool // Name is made of where the image was: if that says its name, that counts
 
 	// Of one that is added to a running pod: its place, and the volumes that come with it.
 	added   bool

@@ -101,7 +101,7 @@ func (r *Runtime) copyApp(ctx context.Context, draft *pods.Draft, old *pods.Pod,
 	if err != nil {
 		return imageRoot{}, err
 	}
-	used, err := r.useImage(ctx, ref)
+	used, err := r.useImage(ctx, ref, false)
 	if err != nil {
 		return imageRoot{}, err
 	}

@@ -92,6 +92,7 @@ func (c *Client) Fetch(ctx context.Context, ref image.Ref, opts Options) (*image
 	}
 	c.event(Event{Status: "resolving"})
 	var img *image.Image
+	stamp := image.Stamp(ref) // before it is read: a change meanwhile is seen later
 	err = c.withSource(ctx, ref, &appc{Client: c, opts: opts, platform: want}, func(src source, from string) error {
 		r, err := c.resolve(ctx, src, want)
 		if err != nil {
@@ -107,6 +108,9 @@ func (c *Client) Fetch(ctx context.Context, ref image.Ref, opts Options) (*image
 		}}
 		if a, ok := src.(*appcImage); ok {
 			j.draft.Caching = a.caching
+		}
+		if name == ref {
+			j.draft.Caching.Stamp = stamp
 		}
 		if moves(name) {
 			j.draft.Root = r.root

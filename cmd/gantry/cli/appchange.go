@@ -18,6 +18,8 @@ func newAppSandboxCommand(e *env) *cobra.Command {
 	cmd := verb("sandbox [pod flags]", "Run a pod without apps, which stays, to add apps to", between(0, 0))
 	cmd.Long = "Run a pod that has its networks, volumes and namespaces, and no app. It stays until it is stopped, whatever the apps do that are added to it."
 	o.addFlags(cmd.Flags())
+	alias(cmd.Flags(), "user-annotation", "", "annotation") // rkt had two kinds
+	alias(cmd.Flags(), "user-label", "", "label")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if o.manifest != "" {
 			return usagef("--pod-manifest: a sandbox has no apps: gantry run --pod-manifest=FILE runs a pod")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -83,6 +84,9 @@ func runFetch(ctx context.Context, e *env, o fetchOptions, args []string) error 
 			limit <- struct{}{}
 			defer func() { <-limit }()
 			images[i], errs[i] = e.fetchOne(ctx, r, ref, o)
+			if hinted := fileHint(errs[i], args[i]); hinted != nil {
+				errs[i] = hinted
+			}
 		})
 	}
 	wg.Wait()
@@ -107,10 +111,23 @@ func runFetch(ctx context.Context, e *env, o fetchOptions, args []string) error 
 	return errors.Join(errs...)
 }
 
+// fileHint is err with a hint, where it is about the image name, which was looked for in a registry and is a file here; else nil.
+func fileHint(err error, name string) error {
+	ref, bad := image.ParseRef(name)
+	if err == nil || bad != nil || ref.Kind != image.Registry || !strings.Contains(err.Error(), ref.String()) {
+		return nil
+	}
+	if _, missing := os.Stat(name); missing != nil {
+		return nil
+	}
+	return withHint(err, "%s is also a file here: write ./%s", name, name)
+}
+
 func (e *env) fetchOne(ctx context.Context, r *runtime.Runtime, ref image.Ref, o fetchOptions) (*image.Image, error) {
 	if o.pull != runtime.PullUpdate || ref.Kind == image.ID {
 		i, err := r.Store.Get(ctx, ref)
-		if err == nil || o.pull == runtime.PullNever || ref.Kind == image.ID || !errors.Is(err, image.ErrNotFound) {
+		current := err == nil && !i.Outdated(ref) || err != nil && !errors.Is(err, image.ErrNotFound)
+		if current || o.pull == runtime.PullNever || ref.Kind == image.ID {
 			return i, err
 		}
 	}

@@ -228,9 +228,12 @@ func (l *runLine) applyEarly() error {
 	return nil
 }
 
-// argumentHint adds to err about an image, if that looks like a word of the command line that podman would hand to the app.
+// argumentHint adds to err about an image, if that looks like a word of the command line that podman would hand to the app, or is a file.
 func argumentHint(err error, apps []*appOptions) error {
 	for i, a := range apps {
+		if hinted := fileHint(err, a.image); hinted != nil {
+			return hinted
+		}
 		word := strings.HasPrefix(a.image, "/") || !strings.ContainsAny(a.image, ":/@")
 		if i > 0 && word && a.image != "" && strings.Contains(err.Error(), a.image) {
 			return withHint(err, "if %s is meant for the app, write it after --: gantry run %s -- %s", a.image, apps[0].image, a.image)

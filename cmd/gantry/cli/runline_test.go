@@ -151,7 +151,7 @@ func TestOptionalValue(t *testing.T) {
 func TestRunLineErrors(t *testing.T) {
 	profile := t.TempDir() + "/no.json"
 	for _, tt := range []struct{ name, line, want string }{
-		{"bad pod flag after image", "busybox --hostname=x_", "--hostname: "},
+		{"bad pod flag after image", "busybox --hostname=x-", "--hostname: "},
 		{"app flag before two images", "--memory=1G a b", "--memory is a flag of an app: write it after the image"},
 		{"unknown", "--hostnam=x busybox", "unknown flag --hostnam"},
 		{"unknown short", "-Z busybox", "unknown flag -Z"},
