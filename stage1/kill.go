@@ -1,6 +1,7 @@
 package stage1
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,12 +18,13 @@ import (
 // killPatience is how long killCgroups looks again: a fork bomb takes it some rounds; a process that waits for a dead disk, all of it.
 const killPatience = 50 * time.Second
 
-// killCgroups kills every process below dirs but those in except, and returns when there is none left, or says who does not die. On v2 the
-// kernel does it in one write (cgroup.kill, 5.14); on v1 a loop of pidfds is the substitute.
+// killCgroups kills every process below dirs but those in except, and returns when there is none left, so that the cgroups can be removed, or
+// says who does not die. On v2 the kernel does it in one write (cgroup.kill, 5.14); on v1 a loop of pidfds is the substitute.
 func killCgroups(dirs []string, except string, patience time.Duration) error {
 	deadline := time.Now().Add(patience)
 	for round := 0; ; round++ {
 		var left []string
+		leaving := ""
 		for _, dir := range dirs {
 			if dir == except {
 				continue
@@ -33,15 +35,27 @@ func killCgroups(dirs []string, except string, patience time.Duration) error {
 				return err
 			}
 			left = append(left, pids...)
+			if len(pids) == 0 && populated(dir) {
+				leaving = dir
+			}
 		}
-		if len(left) == 0 {
+		switch late := time.Now().After(deadline); {
+		case len(left) == 0 && leaving == "":
 			return nil
-		}
-		if time.Now().After(deadline) {
+		case late && len(left) > 0:
 			return fmt.Errorf("these processes do not die: %s", describe(left))
+		case late:
+			return fmt.Errorf("processes of cgroup %s do not get to their end", leaving)
 		}
 		time.Sleep(min(time.Duration(round), 50) * time.Millisecond) //nolint:forbidigo // the kernel tells nobody when a v1 cgroup gets empty
 	}
+}
+
+// populated reports whether a cgroup2 still counts processes in dir or below. Those that are at their end are no longer listed, and as long as
+// they are counted the cgroup cannot be removed. On v1 they are listed, and there is no such file.
+func populated(dir string) bool {
+	events, err := os.ReadFile(filepath.Join(dir, "cgroup.events"))
+	return err == nil && bytes.Contains(events, []byte("populated 1"))
 }
 
 // killTree sends SIGKILL to all below dir and returns who they were.
