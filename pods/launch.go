@@ -3,8 +3,9 @@ package pods
 // Launch is the request that stage1 hands to gantry-launch as one JSON line on descriptor 3; gantry-launch answers
 // with one Launched line per app, in the order in which they started, and closes.
 type Launch struct {
-	StateDir string      `json:"stateDir"` // libcontainer's state, below RunDir
-	Init     string      `json:"init"`     // path of gantry-init
+	StateDir string      `json:"stateDir"`       // libcontainer's state, below RunDir
+	Init     string      `json:"init"`           // path of gantry-init
+	Held     bool        `json:"held,omitempty"` // no app's program is executed before another line comes, an empty one
 	Apps     []LaunchApp `json:"apps"`
 }
 

@@ -99,6 +99,7 @@ type Network struct {
 	Conflist string      `json:"conflist"` // frozen configuration, relative to the pod directory: "net/0-default.conflist"
 	Args     [][2]string `json:"args,omitempty"`
 	Publish  bool        `json:"publish,omitempty"` // this is the network that publishes Manifest.Ports
+	NoDNS    bool        `json:"noDNS,omitempty"`   // it says nothing of DNS; else an app's resolv.conf may depend on what it says
 }
 
 // Port is one published port.

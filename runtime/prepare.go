@@ -123,7 +123,7 @@ func (r *Runtime) write(draft *pods.Draft, req *Request, images []*usedImage, ne
 		if err := draft.WriteFile(file, n.Conflist); err != nil {
 			return nil, nil, err
 		}
-		m.Networks = append(m.Networks, pods.Network{Name: n.Name, IfName: n.IfName, Conflist: file, Args: n.Args, Publish: len(n.Ports) > 0})
+		m.Networks = append(m.Networks, pods.Network{Name: n.Name, IfName: n.IfName, Conflist: file, Args: n.Args, Publish: len(n.Ports) > 0, NoDNS: n.NoDNS})
 	}
 	if len(nets) > 0 {
 		m.PluginDirs = r.Networks.PluginDirs

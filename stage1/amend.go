@@ -78,7 +78,10 @@ func (s *supervisor) makeApp(a *app) (err error) {
 	if err := s.mountRootfs(a.App); err != nil {
 		return fmt.Errorf("mount root file system of app %s: %w", a.Name, err)
 	}
-	if a.files, a.yield, err = etcFiles(s.manifest, s.net, s.netDNS, s.runDir, s.rootfs(a.App)); err != nil {
+	if a.files, a.yield, err = etcFiles(s.manifest, s.netDNS, s.runDir, s.rootfs(a.App)); err != nil {
+		return err
+	}
+	if err := fillEtc(a.files, s.manifest, s.net, s.netDNS); err != nil {
 		return err
 	}
 	if err := s.openNotify(a); err != nil {

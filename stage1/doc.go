@@ -5,7 +5,7 @@
 // Its invariant: what it is about to make is named in run.json before it is made, so that whoever
 // comes after a SIGKILL can undo it from the directory alone.
 //
-//	argv ─▶ announce (run.json) ─▶ mounts ─▶ reaper, with the pod's namespaces ─▶ network ─▶ apps ─▶ ready
+//	argv ─▶ announce (run.json) ─▶ reaper, with the pod's namespaces ─▶ mounts ─▶ network and apps ─▶ ready
 //	                                                                                                  │
 //	exit code ◀─ exit.json ◀─ undo, in reverse ◀─ stop the others, kill the reaper ◀─ an app ends the pod
 package stage1

@@ -13,50 +13,47 @@ import (
 	"github.com/gantryrun/gantry/pods"
 )
 
-// etcFiles writes the files that tell an app who and where it is, and returns what is to be bound into it: target to
-// source, and which of them yield to a mount of the app's own. Precedence as rkt documented it: what the user asked for,
-// then what the networks returned, then a volume, then what the image brings, then a fallback. An image's empty file
+// etcFiles says which of the files that tell an app who and where it is are bound into it, target to source, and which of them yield to a
+// mount of the app's own. They are there from then on; fillEtc writes what is in them. Precedence as rkt documented it: what the user asked
+// for, then what the networks returned, then a volume, then what the image brings, then a fallback. An image's empty file
 // counts as none: image builders leave such behind.
-func etcFiles(m *pods.Manifest, net *pods.Net, dns pods.DNS, runDir, rootfs string) (binds map[string]string, yield []string, err error) {
+func etcFiles(m *pods.Manifest, dns pods.DNS, runDir, rootfs string) (binds map[string]string, yield []string, err error) {
 	image, err := os.OpenRoot(rootfs) // the image's links must not lead out
 	if err != nil {
 		return nil, nil, err
 	}
 	defer image.Close()
-	files := map[string]string{}
+	binds = map[string]string{}
+	bind := func(target string) { binds[target] = filepath.Join(runDir, filepath.Base(target)) }
 	switch {
 	case len(m.Hosts) > 0 || m.HostsFile != "":
-		files["/etc/hosts"] = hostsFile(m, net)
+		bind("/etc/hosts")
 	case !hasContent(image, "etc/hosts"):
-		files["/etc/hosts"] = hostsFile(m, net)
+		bind("/etc/hosts")
 		yield = append(yield, "/etc/hosts")
 	}
-	switch resolv, from := resolvFile(m, dns, hasContent(image, "etc/resolv.conf")); from {
+	switch _, from := resolvFile(m, dns, hasContent(image, "etc/resolv.conf")); from {
 	case resolvAsked:
-		files["/etc/resolv.conf"] = resolv
+		bind("/etc/resolv.conf")
 	case resolvFallback:
-		files["/etc/resolv.conf"] = resolv
+		bind("/etc/resolv.conf")
 		yield = append(yield, "/etc/resolv.conf")
 	}
 	if m.Stage1 != pods.Stage1Chroot {
-		files["/etc/hostname"] = m.Hostname + "\n"
+		bind("/etc/hostname")
 		yield = append(yield, "/etc/hostname")
 	}
 	linkMtab(image, m.Users == pods.UsersPrivate)
-	binds = map[string]string{}
-	for target, content := range files {
-		source := filepath.Join(runDir, filepath.Base(target))
-		if err := writeOnce(source, content); err != nil {
+	for _, source := range binds {
+		if err := makeOnce(source); err != nil {
 			return nil, nil, err
 		}
-		binds[target] = source
 	}
 	return binds, yield, nil
 }
 
-// writeOnce writes a file that is the same for all apps of the pod. One that is there may be bound into apps that run: an app that is added
-// must not empty it under them.
-func writeOnce(path, content string) error {
+// makeOnce makes a file that is the same for all apps of the pod.
+func makeOnce(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
@@ -64,8 +61,41 @@ func writeOnce(path, content string) error {
 	if err != nil {
 		return err
 	}
+	return errors.Join(f.Chmod(0o644), f.Close()) // umask
+}
+
+// fillEtc writes the files that are bound into an app. One that has its content may be bound into apps that run: an app that is added must not
+// change it under them.
+func fillEtc(binds map[string]string, m *pods.Manifest, net *pods.Net, dns pods.DNS) error {
+	for target, source := range binds {
+		var content string
+		switch target {
+		case "/etc/hosts":
+			content = hostsFile(m, net)
+		case "/etc/resolv.conf":
+			content, _ = resolvFile(m, dns, false) // ours, whatever the image has
+		case "/etc/hostname":
+			content = m.Hostname + "\n"
+		default:
+			continue
+		}
+		if err := fillOnce(source, content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fillOnce(path, content string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	if info, err := f.Stat(); err != nil || info.Size() > 0 {
+		return errors.Join(err, f.Close())
+	}
 	_, err = f.WriteString(content)
-	return errors.Join(err, f.Chmod(0o644), f.Close()) // umask
+	return errors.Join(err, f.Close())
 }
 
 // linkMtab gives the app the /etc/mtab that programs look for and hardly any image has (Java's file stores; rkt, Docker and podman make it). What

@@ -61,7 +61,7 @@ func TestEtcFilesStayInTheImage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	binds, _, err := etcFiles(&pods.Manifest{Hostname: "h"}, nil, pods.DNS{}, run, rootfs)
+	binds, _, err := etcFiles(&pods.Manifest{Hostname: "h"}, pods.DNS{}, run, rootfs)
 	if err != nil {
 		t.Fatal(err)
 	}

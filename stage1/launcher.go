@@ -23,6 +23,7 @@ import (
 //	  ├── fork ──────────────────────▶ │ loads libcontainer
 //	  ├── pods.Launch, a line, and ──▶ │ starts the apps
 //	  │   the descriptors it counts    │
+//	  ├── an empty line, if held ────▶ │ executes their programs
 //	  │ ◀── pods.Launched, a line ──── │ one per app
 //	  │ ◀── end of file ────────────── │ exits: the apps become the supervisor's children
 //
@@ -114,6 +115,9 @@ func (l *launcher) send(line []byte, files []*os.File) error {
 	_, err := l.socket.Write(line)
 	return err
 }
+
+// release lets go the apps of a request that was held. A launcher that is dead says so in another way.
+func (l *launcher) release() { _, _ = l.socket.Write([]byte{'\n'}) }
 
 // receive reads lines until the launcher is done. A descriptor comes with the last byte of its app's line.
 func (l *launcher) receive(say func(answer)) error {

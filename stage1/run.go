@@ -68,6 +68,8 @@ type supervisor struct {
 	plugins *os.File        // the cgroup of network plugins, once one was executed
 	net     *pods.Net
 	netDNS  pods.DNS
+	hold    bool      // apps are started up to their last step
+	held    *launcher // that they wait for there
 	levels  [][]*app
 	events
 	verdict
@@ -139,6 +141,7 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 		s.announce.stopping()
 	} else {
 		s.fail(ExitInternal, err.Error())
+		s.abandon()
 	}
 	close(s.closed)
 	s.dismantle()
@@ -249,19 +252,7 @@ func (s *supervisor) make(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.attach(ctx); err != nil {
-		return err
-	}
-	for a := range s.apps {
-		var err error
-		if a.files, a.yield, err = etcFiles(s.manifest, s.net, s.netDNS, s.runDir, s.rootfs(a.App)); err != nil {
-			return err
-		}
-		if err := s.openNotify(a); err != nil {
-			return err
-		}
-	}
-	return s.openCredentials()
+	return s.join(ctx)
 }
 
 // begin announces on disk what is about to be made, and makes the first of it.

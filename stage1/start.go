@@ -71,6 +71,7 @@ func (s *supervisor) launch(apps []*app) {
 		clear(s.strays)
 		if err == nil {
 			req, files := s.request(apps)
+			req.Held = s.hold
 			err = l.start(req, files, func(a answer) { s.answers <- a }, func(err error) { s.launched <- err })
 		}
 		if err != nil {
@@ -78,8 +79,13 @@ func (s *supervisor) launch(apps []*app) {
 		}
 	}
 	s.launching = true
-	if err != nil { // no room for another process, say: a start that failed, like others
+	switch { // no room for another process, say: a start that failed, like others
+	case err != nil && s.hold:
+		go func() { s.launched <- err }() // for the loop to hear
+	case err != nil:
 		s.launchOver(err)
+	case s.hold:
+		s.held = l
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/libcni"
@@ -21,6 +22,8 @@ type Network struct {
 	// Ports are the pod's published ports on the one network that takes them: the first whose chain has a plugin with
 	// the capability portMappings.
 	Ports []PortMapping `json:"ports,omitempty"`
+	// NoDNS says that its plugins return nothing of DNS, as those of gantry do whose configuration has none.
+	NoDNS bool `json:"noDNS,omitempty"`
 	// Conflist is a complete CNI configuration list.
 	Conflist []byte `json:"-"`
 }
@@ -58,7 +61,7 @@ func (s Source) Freeze(sel Selection, ports []PortMapping) ([]Network, error) {
 		if err != nil {
 			return nil, fmt.Errorf("freeze network %q (%s): %w", e.Name, e.origin(), err)
 		}
-		n := Network{Name: e.Name, IfName: fmt.Sprintf("eth%d", i), Args: req.Args, Conflist: frozen}
+		n := Network{Name: e.Name, IfName: fmt.Sprintf("eth%d", i), Args: req.Args, NoDNS: noDNS(e.list), Conflist: frozen}
 		if !placed && hasCapability(e.list, "portMappings") {
 			n.Ports, placed = ports, true
 		}
@@ -156,6 +159,14 @@ func findPlugin(name string, dirs []string) error {
 		return fmt.Errorf("plugin %q is not built in and no plugin directory is configured", name)
 	}
 	return fmt.Errorf("plugin %q is not in %s", name, strings.Join(dirs, ", "))
+}
+
+func noDNS(l *libcni.NetworkConfigList) bool {
+	return !slices.ContainsFunc(l.Plugins, func(p *libcni.PluginConfig) bool {
+		dns, ipam := p.Network.DNS, p.Network.IPAM.Type
+		said := dns.Domain != "" || dns.Nameservers != nil || dns.Search != nil || dns.Options != nil
+		return said || !Builtin(p.Network.Type) || ipam != "" && !Builtin(ipam)
+	})
 }
 
 func hasCapability(l *libcni.NetworkConfigList, name string) bool {

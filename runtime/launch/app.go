@@ -25,6 +25,7 @@ type start struct {
 	stateDir string
 	program  *os.File // gantry-init, sealed
 	filters  *filters
+	released <-chan struct{} // closed when the network is there, and the program may be executed
 
 	done    chan struct{}
 	result  pods.Launched
@@ -98,6 +99,9 @@ func (s *start) launch() (int, error) {
 	if err := s.rememberCgroup(container); err != nil {
 		return 0, errors.Join(err, container.Destroy())
 	}
+	if setsNetwork(spec) {
+		<-s.released
+	}
 	if err := s.execute(container, process, last); err != nil {
 		return 0, errors.Join(err, container.Destroy())
 	}
@@ -109,11 +113,15 @@ func (s *start) launch() (int, error) {
 
 // execute returns nil when the app's own program runs.
 func (s *start) execute(container *libcontainer.Container, process *libcontainer.Process, last *lastStep) error {
-	if err := container.Run(process); err != nil {
+	err := container.Start(process)
+	if err == nil {
+		<-s.released
+		err = container.Exec()
+	}
+	if err != nil {
 		return clearer(last.explain(err), process, s.app)
 	}
-	err := last.wait()
-	if err != nil {
+	if err = last.wait(); err != nil {
 		_, _ = process.Wait() // the exit status of gantry-init says less than err
 	}
 	return err

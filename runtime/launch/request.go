@@ -13,16 +13,18 @@ import (
 )
 
 // readRequest reads a line from control, and the descriptors that come with it. It returns nil where there is none, or none that can be
-// read. The request then names its descriptors by their numbers in this process.
+// read. The request then names its descriptors by their numbers in this process. It is not held where the line that lets go came with it.
 func readRequest(control *os.File) (*pods.Launch, error) {
-	line, fds, err := receive(control)
-	if len(line) == 0 || err != nil {
+	lines, fds, err := receive(control)
+	if len(lines) == 0 || err != nil {
 		return nil, err
 	}
+	line, more, _ := bytes.Cut(lines, []byte{'\n'})
 	req := &pods.Launch{}
 	if err := json.Unmarshal(line, req); err != nil {
 		return nil, fmt.Errorf("read request: %w", err)
 	}
+	req.Held = req.Held && len(more) == 0
 	for i := range req.Apps {
 		a := &req.Apps[i]
 		numbers := []*int{&a.Stdin, &a.Stdout, &a.Stderr}
@@ -41,7 +43,7 @@ func readRequest(control *os.File) (*pods.Launch, error) {
 	return req, nil
 }
 
-// receive reads up to the end of a line; nothing, where the other end is closed before it begins.
+// receive reads up to the end of a line, or of the next one; nothing, where the other end is closed before it begins.
 func receive(control *os.File) (line []byte, fds []int, err error) {
 	data, rights := make([]byte, 16<<10), make([]byte, unix.CmsgSpace(4*pods.MaxRights))
 	for !bytes.HasSuffix(line, []byte{'\n'}) {

@@ -86,6 +86,16 @@ func (s *start) replaces(m specs.Mount, target string) bool {
 	return m.Destination == target || m.Destination == filepath.Dir(target) && m.Type == "bind" && !strings.HasPrefix(m.Source, pod+"/")
 }
 
+// setsNetwork reports whether the second stage sets what belongs to the network: of its interfaces, or over what attaching them has set.
+func setsNetwork(spec *specs.Spec) bool {
+	for name := range spec.Linux.Sysctl {
+		if strings.HasPrefix(name, "net.") {
+			return true
+		}
+	}
+	return false
+}
+
 // containerID names an app's container. It has the pod in it because libcontainer names the session keyring after
 // it, and the kernel would let two pods with an app of the same name share one.
 func containerID(stateDir, app string) string {

@@ -18,9 +18,9 @@ import (
 var ErrSupervisorGone = errors.New("the supervisor is gone")
 
 // Start reads a pods.Launch from control, a stream socket, starts its apps at the same time, and answers with a line
-// per app, in the order of the request. A nil error means that everything was answered, failures included; no
-// request at all is no error either. When the other end of control is closed before the last answer, Start kills
-// what it has started.
+// per app, in the order of the request. Apps that are held stand before their last step until another line comes. A nil error means that
+// everything was answered, failures included; no request at all is no error either. When the other end of control is closed before the
+// last answer, Start kills what it has started.
 func Start(control *os.File) error {
 	var starts atomic.Pointer[[]*start]
 	wake := func() { wakeCgroups(func() bool { return starts.Load() != nil && haveJoined(*starts.Load()) }) }
@@ -42,29 +42,49 @@ func Start(control *os.File) error {
 	} else {
 		defer program.Close()
 	}
-	begun := begin(req, program, err)
+	heard := listen(control, req.Held)
+	begun := begin(req, program, heard.released, err)
 	starts.Store(&begun)
-	return answer(control, begun)
+	return answer(control, begun, heard.gone)
+}
+
+// heard is what the supervisor says after its request.
+type heard struct {
+	released chan struct{} // closed when the apps may be executed
+	gone     chan struct{} // closed when the supervisor is
+}
+
+func listen(control *os.File, held bool) heard {
+	h := heard{make(chan struct{}), make(chan struct{})}
+	if !held {
+		close(h.released)
+	}
+	go func() {
+		defer close(h.gone)
+		line := make([]byte, 1)
+		if _, err := io.ReadFull(control, line); err == nil && held {
+			close(h.released)
+		}
+		_, _ = io.Copy(io.Discard, control) // nothing more is ever sent: this ends when the supervisor does
+	}()
+	return h
 }
 
 // begin starts every app, unless err says that none can be.
-func begin(req *pods.Launch, program *os.File, err error) []*start {
+func begin(req *pods.Launch, program *os.File, released <-chan struct{}, err error) []*start {
 	filters := &filters{}
 	starts := make([]*start, len(req.Apps))
 	for i := range req.Apps {
-		starts[i] = &start{app: &req.Apps[i], stateDir: req.StateDir, program: program, filters: filters, done: make(chan struct{})}
+		starts[i] = &start{
+			app: &req.Apps[i], stateDir: req.StateDir, program: program, filters: filters, released: released, done: make(chan struct{}),
+		}
 		go starts[i].run(err)
 	}
 	return starts
 }
 
 // answer sends each result as soon as it and those before it are there.
-func answer(control *os.File, starts []*start) error {
-	gone := make(chan struct{})
-	go func() {
-		_, _ = io.Copy(io.Discard, control) // nothing more is ever sent: this ends when the supervisor does
-		close(gone)
-	}()
+func answer(control *os.File, starts []*start, gone <-chan struct{}) error {
 	for _, s := range starts {
 		select {
 		case <-s.done:

@@ -126,7 +126,7 @@ func TestFaultyNetwork(t *testing.T) {
 func (f faulty) runAndEnd(t *testing.T, image, until string, runs bool) {
 	t.Helper()
 	uuidFile := filepath.Join(t.TempDir(), "uuid")
-	cmd := f.command(t, "--local-config="+f.etc, "run", "--net=n", "--port=8080:80/tcp", "--uuid-file-save="+uuidFile, image, "--", "sleep", "300")
+	cmd := f.command(t, "--local-config="+f.etc, "run", "--net=n", "--dns=192.0.2.1", "--port=8080:80/tcp", "--uuid-file-save="+uuidFile, image, "--", "sleep", "300")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func TestNetworkCommandsAreKilled(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%v in %s, dead pod: %v", test.args, test.call, test.dead), func(t *testing.T) {
 			uuidFile := filepath.Join(t.TempDir(), "uuid")
-			pod := f.command(t, etc, "run", "--net=n", "--port=8080:80/tcp", "--uuid-file-save="+uuidFile, image, "--", "sleep", "300")
+			pod := f.command(t, etc, "run", "--net=n", "--dns=192.0.2.1", "--port=8080:80/tcp", "--uuid-file-save="+uuidFile, image, "--", "sleep", "300")
 			if err := pod.Start(); err != nil {
 				t.Fatal(err)
 			}
