@@ -83,6 +83,9 @@ func (c *call) ptpCheck(ctx context.Context, pc *ptpConf, prev *types100.Result)
 	if err := v.checkHost(link); err != nil {
 		return err
 	}
+	if err := v.checkSubnets(); err != nil {
+		return err
+	}
 	for _, s := range v.forwarding() {
 		if now, err := readSysctl(s.name); err != nil || now != s.value {
 			return errors.Join(fmt.Errorf("the host does not forward: net.%s is %q", strings.ReplaceAll(s.name, "/", "."), now), err)
@@ -298,5 +301,7 @@ func (c *call) ptpRepair(ctx context.Context, pc *ptpConf, prev *types100.Result
 	if err := netlink.LinkSetGroup(link, int(v.group)); err != nil {
 		return fmt.Errorf("set the group of %s: %w", v.hostName, err)
 	}
-	return withHandle(func(ns *namespace) error { return v.configureHost(ns.nl, link) })
+	return withHandle(func(ns *namespace) error {
+		return errors.Join(v.configureHost(ns.nl, link), v.closeSubnets(ns.nl, true))
+	})
 }

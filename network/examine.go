@@ -51,7 +51,11 @@ func (e *Examination) Look(attached []Attached) error {
 	for _, w := range foreignFirewalls() {
 		e.Report.Add(w)
 	}
-	return nil
+	hidden, err := hiddenRoutes(e.Repair)
+	for _, w := range hidden {
+		e.Report.Add(w)
+	}
+	return err
 }
 
 func (e *Examination) look() (err error) {

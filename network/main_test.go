@@ -57,6 +57,11 @@ func leakCheck(t testing.TB, h *Host) {
 	if out, err := exec.Command("ip", "addr", "show", "dev", "lo").Output(); err != nil || strings.Contains(string(out), "fd67:") {
 		t.Errorf("address of a gateway is left: %v\n%s", err, out)
 	}
+	for _, family := range []string{"-4", "-6"} {
+		if out, err := exec.Command("ip", family, "route", "show", "type", "unreachable").Output(); err != nil || len(out) > 0 {
+			t.Errorf("route is left: %v\n%s", err, out)
+		}
+	}
 	_ = filepath.WalkDir(h.runDir(), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), "last_reserved_ip.") {
 			return nil

@@ -100,7 +100,7 @@ func (c *call) ptpDel(ctx context.Context) error {
 		}
 	}
 	last := func() error {
-		return errors.Join(c.dropGateways(), rules.Remove(rules.Elements{Network: networkGroup(pc.Name)}))
+		return errors.Join(c.dropGateways(), c.openSubnets(), rules.Remove(rules.Elements{Network: networkGroup(pc.Name)}))
 	}
 	if _, err := c.runIPAM(ctx, pc.IPAM.Type, last); err != nil || pc.IPAM.Type == conf.TypeLeases {
 		return err

@@ -26,6 +26,7 @@ type veth struct {
 	group             uint32 // of the host's end: the network
 	sharedGateway     bool   // the IPv6 gateway's address is on lo, once for all pods
 	gateways          string // the directory that remembers those
+	subnets           string // the directory of closeSubnets; empty: they are not closed
 	ends              []vethAddr
 	routes            []vethRoute
 }
@@ -43,7 +44,12 @@ type vethRoute struct {
 // newVeth plans the pair from what IPAM gave.
 func newVeth(c *call, pc *ptpConf, r *types100.Result) (*veth, error) {
 	v := &veth{hostName: pc.hostLinkName(c), podName: c.ifName, mtu: pc.MTU, group: networkGroup(pc.Name)}
-	v.sharedGateway, v.gateways = pc.IPAM.Type == conf.TypeLeases, c.gatewayDir()
+	if pc.IPAM.Type == conf.TypeLeases {
+		v.sharedGateway, v.gateways = true, c.gatewayDir()
+		if pc.IPMasq || pc.Restricted {
+			v.subnets = c.subnetDir()
+		}
+	}
 	sum := sha256.Sum256([]byte("mac " + v.hostName))
 	v.hostMAC, v.podMAC = localMAC(sum[:6]), localMAC(sum[6:12])
 	if mac := pc.RuntimeConfig.MAC; mac != "" {
@@ -131,6 +137,9 @@ func (v *veth) create(netns string) error {
 	if err := v.configureHost(host, pair); err != nil {
 		return err
 	}
+	if err := v.closeSubnets(host, false); err != nil {
+		return err
+	}
 	if err := inNamespace(netns, v.configurePod); err != nil {
 		return err
 	}
@@ -171,7 +180,7 @@ func (v *veth) configureHost(nl *netlink.Handle, link netlink.Link) error {
 			if on, err = nl.LinkByName("lo"); err != nil {
 				return fmt.Errorf("find lo: %w", err)
 			}
-			if err := rememberGateway(v.gateways, e.gateway); err != nil {
+			if err := remember(v.gateways, e.gateway.String()); err != nil {
 				return err
 			}
 		}

@@ -18,7 +18,7 @@ type Finding struct {
 	Pod      string `json:"pod,omitempty"` // UUID; empty: the host's own
 	IfName   string `json:"ifName,omitempty"`
 	Network  string `json:"network,omitempty"`
-	What     string `json:"what"` // attachment, rules, forwarding, firewall, leftovers
+	What     string `json:"what"` // attachment, rules, routes, forwarding, firewall, leftovers
 	OK       bool   `json:"ok"`
 	Repaired bool   `json:"repaired,omitempty"` // it was not, and is now
 	Found    string `json:"found"`
