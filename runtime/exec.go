@@ -155,6 +155,19 @@ type StartError struct {
 	cause   error // context.Canceled, if somebody did not want to wait
 }
 
+func toldToStop(ctx context.Context) *StartError {
+	return &StartError{Message: "the pod was told to stop while it started", cause: ctx.Err()}
+}
+
+// StopUnready stops, in order, a pod that another process starts, and that ctx, which is over, does not wait for. It is a *StartError that
+// says so.
+func StopUnready(ctx context.Context, pod *pods.Pod) error {
+	if err := Stop(context.WithoutCancel(ctx), pod, StopOptions{}); err != nil {
+		return errors.Join(toldToStop(ctx), err)
+	}
+	return toldToStop(ctx)
+}
+
 func (e *StartError) Error() string { return e.Message }
 
 func (e *StartError) Unwrap() error { return e.cause }
@@ -186,7 +199,7 @@ func (r *Runtime) Start(ctx context.Context, p *Prepared) error {
 	inTime := context.AfterFunc(ctx, func() { _ = unix.Kill(pid, unix.Signal(pods.StopSignal)) }) // our child: nobody else has its PID
 	failed := awaitReady(ready, pid)
 	if !inTime() {
-		return &StartError{Message: "the pod was told to stop while it started", cause: ctx.Err()}
+		return toldToStop(ctx)
 	}
 	if failed != nil {
 		return failed

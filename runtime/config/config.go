@@ -81,6 +81,11 @@ func (c *Config) loadPaths(dir string) error {
 		if f.Data != "" && !filepath.IsAbs(f.Data) {
 			return fmt.Errorf("%w: %s: data %q: want an absolute path", ErrConfig, path, f.Data)
 		}
+		for _, cni := range f.CNI {
+			if !filepath.IsAbs(cni) {
+				return fmt.Errorf("%w: %s: cni %q: want an absolute path", ErrConfig, path, cni)
+			}
+		}
 		if level.Data != "" && f.Data != "" || level.CNI != nil && f.CNI != nil {
 			return fmt.Errorf("%w: %s says again what another file of %s says", ErrConfig, path, dir)
 		}
@@ -106,6 +111,9 @@ func (c *Config) loadStage1(dir string) error {
 		}
 		if f.Default != "" && f.Default != "default" && f.Default != "chroot" {
 			return fmt.Errorf("%w: %s: stage1 %q: want default or chroot", ErrConfig, path, f.Default)
+		}
+		if f.Path != "" && !filepath.IsAbs(f.Path) {
+			return fmt.Errorf("%w: %s: path %q: want an absolute path", ErrConfig, path, f.Path)
 		}
 		if level.Default != "" && f.Default != "" || level.Path != "" && f.Path != "" {
 			return fmt.Errorf("%w: %s says again what another file of %s says", ErrConfig, path, dir)

@@ -61,6 +61,8 @@ func TestLoadErrors(t *testing.T) {
 		{"wrong kind", map[string]string{"paths.d/a.json": `{"kind":"stage1","version":"v1"}`}, `want "kind": "paths"`},
 		{"wrong version", map[string]string{"stage1.d/a.json": `{"kind":"stage1","version":"v2"}`}, `"version": "v1"`},
 		{"relative data", map[string]string{"paths.d/a.json": `{"kind":"paths","version":"v1","data":"x"}`}, "want an absolute path"},
+		{"relative plugins", map[string]string{"paths.d/a.json": `{"kind":"paths","version":"v1","cni":["/x","y"]}`}, `cni "y": want an absolute path`},
+		{"relative programs", map[string]string{"stage1.d/a.json": `{"kind":"stage1","version":"v1","path":"x"}`}, `path "x": want an absolute path`},
 		{"said twice", map[string]string{
 			"paths.d/a.json": `{"kind":"paths","version":"v1","data":"/x"}`, "paths.d/b.json": `{"kind":"paths","version":"v1","data":"/y"}`,
 		}, "paths.d/b.json says again"},

@@ -37,6 +37,13 @@ type Transient struct {
 	Taken func() bool
 }
 
+// Stop stops the service, if there is one by now, or a job to start it. A systemd that does not answer is not waited for longer than Patience.
+func (t *Transient) Stop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	_ = exec.CommandContext(ctx, "systemctl", "--quiet", "stop", t.Name).Run() // that there is no such unit is no news
+}
+
 // service is how a pod's service has to be: docs/systemd.md says why.
 var service = []string{"Type=notify", "Delegate=yes", "KillMode=mixed", "SuccessExitStatus=143", "OOMPolicy=continue"}
 

@@ -117,6 +117,62 @@ kill -STOP $(pgrep -f '^gantry run')`)
 	m.clean(t) // of processes too, which systemd has to wait for first
 }
 
+// Who does not want to wait until a pod is ready stops it, also where systemd starts it: the apps have ended when gantry has.
+func TestDetachInterrupted(t *testing.T) {
+	m := boot(t)
+	m.sh(t, "setsid sh -c 'gantry run --net=none --detach --pod-name=slow "+busybox+" --name=app --ready=exec:false -- sleep 1000; echo $? >/run/slow.code' >/run/slow.out 2>&1 </dev/null &")
+	await.Until(t, "the pod to run", func() bool {
+		_, stdout, _ := m.run(t, "gantry", "status", "slow")
+		return strings.Contains(stdout, "state=running")
+	})
+	uuid := m.sh(t, "ls /var/lib/gantry/pods")
+	m.sh(t, "kill -TERM $(pgrep -f '^gantry run')")
+	await.Until(t, "gantry to end", func() bool { code, _, _ := m.run(t, "test", "-s", "/run/slow.code"); return code == 0 })
+	if s := m.sh(t, "cat /run/slow.code /run/slow.out"); s != "143\ngantry: run: the pod was told to stop while it started: interrupted by SIGTERM" {
+		t.Errorf("it exited with, and said: %s", s)
+	}
+	if s := m.sh(t, "gantry status slow"); !strings.Contains(s, "state=exited") || !strings.Contains(s, "app-app=143") {
+		t.Errorf("its status: %s", s)
+	}
+	await.Until(t, "the end of the unit", func() bool { return m.show(t, "gantry-"+uuid+".service", "ActiveState") == "inactive" })
+	m.must(t, "gantry", "rm", uuid)
+	m.clean(t)
+}
+
+// Who is interrupted before the unit got to the pod has no pod, and leaves no unit to come later.
+func TestDetachInterruptedEarly(t *testing.T) {
+	m := boot(t)
+	thaw, err := m.Freeze()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer thaw()
+	m.sh(t, "setsid sh -c 'gantry run --net=none --detach "+busybox+" -- sleep 1000; echo $? >/run/early.code' >/run/early.out 2>&1 </dev/null &")
+	m.sh(t, "until pgrep systemd-run >/dev/null; do sleep 0.02; done; kill -TERM $(pgrep -f '^gantry run')")
+	await.Until(t, "gantry to end", func() bool { code, _, _ := m.run(t, "test", "-s", "/run/early.code"); return code == 0 })
+	thaw()
+	if s := m.sh(t, "cat /run/early.code /run/early.out"); s != "143\ngantry: run: interrupted by SIGTERM" {
+		t.Errorf("it exited with, and said: %s", s)
+	}
+	m.clean(t)
+}
+
+// What a unit is told does not depend on where it was started.
+func TestDetachPaths(t *testing.T) {
+	m := boot(t)
+	uuid := m.sh(t, "mkdir -p /run/where/conf && cd /run/where && gantry --dir=../../var/lib/gantry --local-config=conf --system-config=./none --user-config=.. run --net=none --detach "+busybox+" -- sleep 1000")
+	t.Cleanup(func() {
+		m.run(t, "gantry", "rm", "--force", uuid)
+		m.clean(t)
+	})
+	line := m.show(t, "gantry-"+uuid+".service", "ExecStart")
+	for _, want := range []string{"--dir=/var/lib/gantry ", "--local-config=/run/where/conf ", "--system-config=/run/where/none ", "--user-config=/run "} {
+		if !strings.Contains(line, want) {
+			t.Errorf("its unit has no %s: %s", want, line)
+		}
+	}
+}
+
 // A pod in the foreground of a shell says what its app says, and nothing of gantry's, on a host whose /sys/fs/cgroup is read-only.
 func TestForeground(t *testing.T) {
 	m := boot(t)

@@ -29,17 +29,25 @@ func detachPod(ctx context.Context, e *env, r *runtime.Runtime, p *runtime.Prepa
 		}
 		return fork(ctx, r, p, abandon)
 	}
-	uuid := p.UUID
+	pod, err := r.Pods().Open(p.UUID)
+	if err != nil {
+		return errors.Join(err, abandon(p))
+	}
 	if err := p.Release(); err != nil { // for the unit's process to take
 		return err
 	}
-	err := startUnit(ctx, e, r, uuid, u)
-	if !errors.Is(err, systemd.ErrUnavailable) && !errors.Is(err, systemd.ErrRefused) {
+	unit, err := newUnit(e, r, pod, u)
+	if err != nil {
 		return err
 	}
-	pod, openErr := r.Pods().Open(uuid)
-	if openErr != nil {
-		return errors.Join(err, openErr)
+	err = startUnit(ctx, unit, pod)
+	switch {
+	case err == nil:
+		return pod.Close()
+	case ctx.Err() != nil:
+		return interruptUnit(ctx, r, unit, pod, abandon)
+	case !errors.Is(err, systemd.ErrUnavailable) && !errors.Is(err, systemd.ErrRefused):
+		return errors.Join(err, pod.Close())
 	}
 	taken, takeErr := r.TakePrepared(ctx, pod)
 	if takeErr != nil {
@@ -61,20 +69,14 @@ func fork(ctx context.Context, r *runtime.Runtime, p *runtime.Prepared, abandon 
 	return err
 }
 
-// startUnit runs `gantry run-prepared` in a service, and returns when the pod is ready. What stage1 could not start is a
-// *runtime.StartError.
-func startUnit(ctx context.Context, e *env, r *runtime.Runtime, uuid string, u unitOptions) error {
+// newUnit is a service that runs `gantry run-prepared`.
+func newUnit(e *env, r *runtime.Runtime, pod *pods.Pod, u unitOptions) (*systemd.Transient, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	pod, err := r.Pods().Open(uuid)
-	if err != nil {
-		return err
-	}
-	defer pod.Close()
 	t := &systemd.Transient{
-		Name: "gantry-" + uuid + ".service", Description: "gantry pod " + uuid, Slice: u.slice, Properties: u.properties,
+		Name: "gantry-" + pod.UUID + ".service", Description: "gantry pod " + pod.UUID, Slice: u.slice, Properties: u.properties,
 		Command: []string{self, "--dir=" + r.Dir, "--store=" + e.backend, "--system-config=" + e.systemConfig, "--local-config=" + e.localConfig},
 		Taken: func() bool {
 			state, err := pod.State()
@@ -84,9 +86,14 @@ func startUnit(ctx context.Context, e *env, r *runtime.Runtime, uuid string, u u
 	if e.userConfig != "" { // without a HOME there is none
 		t.Command = append(t.Command, "--user-config="+e.userConfig)
 	}
-	t.Command = append(t.Command, "run-prepared", uuid)
-	err = t.Start(ctx)
-	if err == nil || errors.Is(err, systemd.ErrUnavailable) || errors.Is(err, systemd.ErrRefused) {
+	t.Command = append(t.Command, "run-prepared", pod.UUID)
+	return t, nil
+}
+
+// startUnit returns when the pod is ready. What stage1 could not start is a *runtime.StartError.
+func startUnit(ctx context.Context, t *systemd.Transient, pod *pods.Pod) error {
+	err := t.Start(ctx)
+	if err == nil || ctx.Err() != nil || errors.Is(err, systemd.ErrUnavailable) || errors.Is(err, systemd.ErrRefused) {
 		return err
 	}
 	exit, exitErr := pod.Exit()
@@ -94,4 +101,16 @@ func startUnit(ctx context.Context, e *env, r *runtime.Runtime, uuid string, u u
 		return &runtime.StartError{Message: fmt.Sprintf("%v: see journalctl --unit=%s", err, t.Name), Code: exitGantry}
 	}
 	return &runtime.StartError{Message: exit.Reason, Code: exit.Code}
+}
+
+// interruptUnit is for who does not want to wait until the pod is ready: it is stopped, or, where the unit has not got to it yet, handed to abandon.
+func interruptUnit(ctx context.Context, r *runtime.Runtime, t *systemd.Transient, pod *pods.Pod, abandon func(*runtime.Prepared) error) error {
+	late := context.WithoutCancel(ctx)
+	if !t.Taken() {
+		t.Stop(late)
+		if taken, err := r.TakePrepared(late, pod); err == nil {
+			return errors.Join(ctx.Err(), abandon(taken))
+		}
+	}
+	return errors.Join(runtime.StopUnready(ctx, pod), pod.Close())
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -116,6 +117,15 @@ func (e *env) check() error {
 			e.userConfig = filepath.Join(home, ".config", "gantry")
 		}
 	}
+	for _, dir := range []*string{&e.dir, &e.systemConfig, &e.localConfig, &e.userConfig} {
+		if *dir == "" {
+			continue
+		}
+		var err error
+		if *dir, err = filepath.Abs(*dir); err != nil { // a unit that gets them on its line has another working directory
+			return err
+		}
+	}
 	for _, w := range e.insecure.warnings() {
 		if !slices.Contains(e.warned, w) { // run checks twice: global flags may stand on either side of the verb
 			e.warn("%s", w)
@@ -139,16 +149,7 @@ func (e *env) configDirs() config.Dirs {
 }
 
 // dataDir is --dir, else what paths.d says, else the default; absolute.
-func (e *env) dataDir(c *config.Config) (string, error) {
-	dir := e.dir
-	if dir == "" {
-		dir = c.Data
-	}
-	if dir == "" {
-		dir = "/var/lib/gantry"
-	}
-	return filepath.Abs(dir)
-}
+func (e *env) dataDir(c *config.Config) string { return cmp.Or(e.dir, c.Data, "/var/lib/gantry") }
 
 // pods are the pods of --dir, for verbs that need nothing else.
 func (e *env) pods() (*pods.Store, error) {
@@ -158,13 +159,7 @@ func (e *env) pods() (*pods.Store, error) {
 		if err != nil {
 			return nil, err
 		}
-		if dir, err = e.dataDir(c); err != nil {
-			return nil, err
-		}
-	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
+		dir = e.dataDir(c)
 	}
 	return pods.In(dir), nil
 }
@@ -175,10 +170,7 @@ func (e *env) runtime() (*runtime.Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := e.dataDir(c)
-	if err != nil {
-		return nil, err
-	}
+	dir := e.dataDir(c)
 	store, err := image.Open(dir, image.Options{Backend: image.Backend(e.backend)})
 	if err != nil {
 		return nil, err

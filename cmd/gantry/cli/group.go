@@ -1,6 +1,12 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"errors"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
 
 // newGroup is a command that only holds others. Alone it lists them.
 func newGroup(use, short string, commands ...*cobra.Command) *cobra.Command {
@@ -67,6 +73,19 @@ func commandElsewhere(name string) string {
 		return "gantry run --stage1-name=chroot"
 	}
 	return ""
+}
+
+// oneUsageLine takes from the usage of a group the line that cobra adds to ours, and that says less.
+func oneUsageLine(root *cobra.Command) {
+	plain := root.UsageFunc()
+	root.SetUsageFunc(func(cmd *cobra.Command) error {
+		out, text := cmd.OutOrStdout(), &strings.Builder{}
+		cmd.SetOut(text)
+		err := plain(cmd)
+		cmd.SetOut(out)
+		_, writeErr := io.WriteString(out, strings.Replace(text.String(), "\n  "+cmd.CommandPath()+" [command]", "", 1))
+		return errors.Join(err, writeErr)
+	})
 }
 
 // newHelpCommand is cobra's, but for what it does with a command that is none.

@@ -149,7 +149,7 @@ func TestAnswers(t *testing.T) {
 		"--log-format=json --debug list": "UUID",
 	} {
 		stdout, stderr, code := gantry(t, strings.Fields(line)...)
-		if code != 0 || !strings.Contains(stdout, want) || stderr != "" {
+		if code != 0 || !strings.Contains(stdout, want) || stderr != "" || strings.Contains(stdout, "  gantry [command]") {
 			t.Errorf("%q: code %d\nstdout %.200q\nstderr %q", line, code, stdout, stderr)
 		}
 	}

@@ -145,5 +145,6 @@ func newRoot(e *env) *cobra.Command {
 		}
 	}
 	root.SetHelpCommand(newHelpCommand())
+	oneUsageLine(root)
 	return root
 }
