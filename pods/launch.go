@@ -44,4 +44,6 @@ type Launched struct {
 	PID   int    `json:"pid,omitempty"`  // in the supervisor's PID namespace
 	Code  int    `json:"code,omitempty"` // exit code to record with Error: 127 not found, 126 not executable, 254 gantry's own
 	Error string `json:"error,omitempty"`
+
+	Warning string `json:"warning,omitempty"` // for the user; the app runs all the same
 }

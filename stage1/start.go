@@ -134,6 +134,9 @@ func (s *supervisor) answered(msg answer) {
 	}
 	a.starting, a.started = false, time.Now()
 	s.streams.giveBack()
+	if msg.Warning != "" && !a.ran {
+		s.opts.warn(msg.Warning)
+	}
 	if msg.Error == "" && msg.PID <= 1 {
 		msg.Code, msg.Error = ExitInternal, fmt.Sprintf("gantry-launch says that its process is %d", msg.PID)
 	}

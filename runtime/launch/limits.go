@@ -28,7 +28,7 @@ func (s *start) completeLimits(spec *specs.Spec) error {
 		limit := int64(pods.DefaultPIDs)
 		r.Pids = &specs.LinuxPids{Limit: &limit}
 	} else if r.Pids == nil {
-		fmt.Fprintf(os.Stderr, "gantry: warning: app %s has no limit of processes: this host has no cgroup controller pids\n", s.app.Name)
+		s.result.Warning = fmt.Sprintf("app %s has no limit of processes: this host has no cgroup controller pids", s.app.Name)
 	}
 	for _, l := range []struct {
 		asked      bool

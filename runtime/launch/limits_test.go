@@ -17,6 +17,10 @@ func TestMissingControllers(t *testing.T) {
 	}
 	p := newPod(t)
 	p.before = "umount /sys/fs/cgroup/pids /sys/fs/cgroup/memory"
+	a := p.start(nil, p.app("app", nil, "true"))[0]
+	if code := p.wait(a.PID); code != 0 || a.Warning != "app app has no limit of processes: this host has no cgroup controller pids" {
+		t.Errorf("exit code %d, answer %+v", code, a)
+	}
 	size, pids := int64(64<<20), int64(9)
 	for _, tc := range []struct {
 		name string
