@@ -2,6 +2,7 @@ package stage1
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/gantryrun/gantry/pods"
 )
@@ -57,5 +58,9 @@ func (s *supervisor) killReapers() {
 	}
 	for _, r := range s.appReapers {
 		r.kill() // one that is closed was killed before
+	}
+	if s.askAt.IsZero() {
+		s.askAt = time.Now().Add(collectPatience)
+		s.rearm()
 	}
 }

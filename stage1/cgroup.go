@@ -207,37 +207,3 @@ func (cg *podCgroup) oomKills(app string) int {
 	}
 	return 0
 }
-
-// removeCgroups removes the directories and all below. Whatever lived there must be dead; a missing one is no error.
-func removeCgroups(dirs []string) error {
-	var errs []error
-	for _, dir := range dirs {
-		errs = append(errs, removeCgroup(dir))
-	}
-	return errors.Join(errs...)
-}
-
-func removeCgroup(dir string) error {
-	err := unix.Rmdir(dir)
-	if err == nil || errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	entries, readErr := os.ReadDir(dir)
-	switch {
-	case errors.Is(readErr, unix.ENOENT): // under a read-only file system, as systemd mounts /sys/fs/cgroup of hybrid hosts, where a hierarchy is hidden
-		return nil
-	case readErr != nil:
-		return errors.Join(err, readErr)
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			if err := removeCgroup(filepath.Join(dir, e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("remove cgroup %s: %w", dir, err)
-	}
-	return nil
-}

@@ -100,6 +100,7 @@ func (s *supervisor) supervise() {
 			s.killed(then)
 		case <-timeout:
 			s.killLate()
+			s.askForLiving()
 			s.settle()
 		}
 	}

@@ -117,6 +117,8 @@ type killer struct {
 	kills   chan func() // what the loop is to do when it is done
 	killers int         // how many are at work
 	outside bool        // one of them kills all of the pod's
+	asking  bool        // one of them finds out why killed reapers are not gone
+	askAt   time.Time   // when one is to; zero: no reaper was killed
 	undead  error       // who did not die
 }
 
@@ -133,6 +135,35 @@ func (s *supervisor) killInBackground(dirs []string, except string, then func(er
 func (s *supervisor) killed(then func()) {
 	s.killers--
 	then()
+}
+
+// collectPatience is what reapers that were killed have to be gone.
+const collectPatience = 2 * time.Second
+
+// askForLiving asks the cgroups why reapers that were killed are not gone. Each waits until every process of its PID namespace was collected by its
+// parent. That of a command that was entered is its client, who collects nobody while he is stopped (Ctrl-Z in a shell), and a pod does not
+// wait for him: where nobody lives any more, its reapers count as dead.
+func (s *supervisor) askForLiving() {
+	if at := s.dueReapers(); at.IsZero() || time.Now().Before(at) {
+		return
+	}
+	s.asking = true
+	s.killInBackground(s.cgroup.dirs, s.cgroup.supervisor, func(err error) {
+		s.asking, s.askAt = false, time.Now().Add(collectPatience)
+		if err == nil {
+			s.reaperDead = true
+			clear(s.appReapers)
+		}
+		s.settle()
+	})
+}
+
+// dueReapers is when to ask; zero: never.
+func (s *supervisor) dueReapers() time.Time {
+	if s.asking || s.reapersDead() {
+		return time.Time{}
+	}
+	return s.askAt
 }
 
 // living reports whether a process of the pod may still be alive, or dead and not collected: the death of the reapers tells that of the apps,

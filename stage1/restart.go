@@ -87,7 +87,7 @@ func (s *supervisor) dueAgain(now time.Time) []*app {
 
 // rearm sets the timer to the next moment at which something is to be done.
 func (s *supervisor) rearm() {
-	var next time.Time
+	next := s.dueReapers()
 	for a := range s.apps {
 		for _, at := range []time.Time{s.due(a), s.dueQuestion(a)} {
 			if !at.IsZero() && (next.IsZero() || at.Before(next)) {

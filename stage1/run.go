@@ -293,26 +293,6 @@ func (s *supervisor) begin() error {
 	return s.cgroup.enter(s.opts.LauncherPID)
 }
 
-// removePodCgroups leaves the supervisor's own cgroup to systemd, who removes it with the unit: we are still in it.
-func (s *supervisor) removePodCgroups() error {
-	cg := s.cgroup
-	for _, dir := range cg.dirs {
-		if dir == cg.supervisor {
-			continue
-		}
-		for a := range s.apps {
-			_ = unix.Rmdir(filepath.Join(dir, a.Name)) // most often all there is: then nothing has to be listed
-		}
-		if err := removeCgroup(dir); err != nil {
-			return err
-		}
-	}
-	if cg.hybrid != nil && cg.hybrid.cgroup != nil {
-		return cg.hybrid.remove()
-	}
-	return nil
-}
-
 // openStreams opens the apps' streams, and sees to the launcher that gets them.
 func (s *supervisor) openStreams() error {
 	single := len(s.levels) == 1 && len(s.levels[0]) == 1
