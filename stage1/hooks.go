@@ -117,7 +117,7 @@ func whyHook(run *pods.AppRun, killed bool) string {
 func (s *supervisor) postStopOver(a *app, run *pods.AppRun) {
 	run.Started, run.Finished = a.started, time.Now()
 	if err := s.pod.WritePostStop(a.Name, a.runs-1, run); err != nil {
-		s.fail(ExitInternal, err.Error())
+		s.unrecorded = err
 	}
 	if run.Code != 0 {
 		s.unclean = fmt.Errorf("app %s: %s", a.Name, run.Reason)

@@ -3,6 +3,7 @@ package stage1_test
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -245,4 +246,25 @@ func TestHookOrder(t *testing.T) {
 	}
 	order(t, share, "server before\nannouncer before\nannouncer stopped\nannouncer after\nserver stopped\n")
 	b.end(d, 0)
+}
+
+// A record that the disk does not take is said to be missing, and is not how the pod ended.
+func TestHookNotRecorded(t *testing.T) {
+	if !box.Enter(t) {
+		return
+	}
+	b := newBed(t)
+	app := sh("app", "exit 0")
+	app.PostStop = hook("exit 0")
+	d := b.prepare(app)
+	if err := os.MkdirAll(filepath.Join(d.Path(), pods.AppPath("app", "runs/0.post-stop.json")), 0o700); err != nil { // in its place
+		t.Fatal(err)
+	}
+	var errs strings.Builder
+	if code := wait(b.start(d, os.Stdout, &errs)); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	if exit := b.end(d, 0); !strings.Contains(exit.Reason, "post-stop.json") || !strings.Contains(errs.String(), "post-stop.json") {
+		t.Errorf("reason %q, stderr %q", exit.Reason, errs.String())
+	}
 }
