@@ -213,7 +213,11 @@ func (s *supervisor) obeyStop(a *app, done func(error)) {
 	default:
 		a.held, a.done, a.at = true, true, time.Time{}
 		a.tell(errStopped)
-		done(nil)
+		if a.cleanUp { // it has ended, and waits for its post-stop hook
+			a.stopping = append(a.stopping, done)
+		} else {
+			done(nil)
+		}
 		s.settle()
 	}
 }

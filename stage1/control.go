@@ -169,6 +169,8 @@ func (s *supervisor) obey(o order) {
 		s.adopt(o)
 	case a != nil && a.leaving:
 		o.done(fmt.Errorf("app %s is being removed", a.Name))
+	case a != nil && a.removed.Load() && o.Verb != pods.ControlRemove:
+		o.done(fmt.Errorf("app %s was not removed to its end: remove it again (gantry app rm)", a.Name))
 	case a == nil:
 		o.done(fmt.Errorf("the pod has no app %q", o.App))
 	case o.Verb == pods.ControlRestart:
