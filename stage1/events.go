@@ -15,8 +15,9 @@ import (
 
 // events are what the supervisor waits for. Nothing polls: an idle pod costs no wake-up.
 type events struct {
-	signals  chan os.Signal
-	children chan os.Signal // SIGCHLD, apart: of a hundred deaths while the loop is busy one is enough, and none pushes out a SIGTERM
+	signals  chan os.Signal // that stop the pod
+	resized  chan os.Signal // SIGWINCH and SIGCHLD, apart: of a hundred while the loop is busy one is enough, and none pushes out a SIGTERM
+	children chan os.Signal
 	answers  chan answer
 	launched chan error // the launcher is done
 	readied  chan *app  // the app is ready
@@ -51,7 +52,7 @@ type verdict struct {
 const poweroff = syscall.Signal(pods.StopSignal)
 
 func (s *supervisor) listen() {
-	s.signals, s.children = make(chan os.Signal, 16), make(chan os.Signal, 1)
+	s.signals, s.resized, s.children = make(chan os.Signal, 16), make(chan os.Signal, 1), make(chan os.Signal, 1)
 	s.answers = make(chan answer)
 	s.launched = make(chan error)
 	s.readied = make(chan *app)
@@ -64,7 +65,8 @@ func (s *supervisor) listen() {
 	// Somebody who no longer reads what the apps say is no reason to end them: with a handler, the write fails instead.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	signal.Notify(s.children, unix.SIGCHLD)
-	signal.Notify(s.signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGWINCH, poweroff)
+	signal.Notify(s.resized, unix.SIGWINCH)
+	signal.Notify(s.signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, poweroff)
 }
 
 // supervise starts the apps and returns when none of them is left and the reapers are dead.
@@ -78,6 +80,10 @@ func (s *supervisor) supervise() {
 		select {
 		case sig := <-s.signals:
 			s.handle(sig)
+		case <-s.resized:
+			for a := range s.apps {
+				a.terminal.resize()
+			}
 		case <-s.children:
 			s.reap()
 		case a := <-s.answers:
@@ -111,10 +117,6 @@ func (s *supervisor) handle(sig os.Signal) {
 	case unix.SIGQUIT:
 		s.stopAsked = true
 		s.killAll()
-	case unix.SIGWINCH:
-		for a := range s.apps {
-			a.terminal.resize()
-		}
 	case poweroff: // however often, and by whomever
 		s.stopAsked = true
 		s.end()

@@ -2,17 +2,17 @@ package stage1
 
 import (
 	"errors"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // How long a pod whose apps are over waits for whoever reads the rest of what they wrote: a pager with its user, a FIFO whose reader is stuck.
-// Then that is lost, and the pod ends. One that was told to stop waits less.
+// Then that is lost, and the pod ends. One that was told to stop waits less, and one that was killed as long as it takes where somebody reads.
 const (
 	outputPatience  = time.Minute
 	stoppedPatience = 5 * time.Second
+	killedPatience  = 200 * time.Millisecond
 )
 
 // finishOutput waits until everything that the apps wrote is written, as long as that is reasonable, and gives the caller's terminal
@@ -37,12 +37,9 @@ func (s *supervisor) finishOutput() error {
 		case <-timeout.C:
 			errs = append(errs, s.streams.giveUp())
 		case sig := <-s.signals:
-			if !isStop(sig) {
-				continue
-			}
 			switch {
 			case sig == unix.SIGQUIT || sig != poweroff && s.impatient:
-				timeout.Reset(0)
+				timeout.Reset(killedPatience)
 			case !s.stopAsked: // who asks again does not make it longer
 				timeout.Reset(stoppedPatience)
 			}
@@ -55,5 +52,3 @@ func (s *supervisor) finishOutput() error {
 		return errors.Join(errs...)
 	}
 }
-
-func isStop(sig os.Signal) bool { return sig != unix.SIGWINCH }

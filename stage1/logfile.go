@@ -147,15 +147,20 @@ func (l *logFile) rotate() error {
 func (l *logFile) lostEntry() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.gone {
+		return
+	}
 	l.drops.count(0, 0, 1, nil)
 	l.drops.tell(l.pod, l.app)
 }
 
-// close writes the rest, and returns why lines could not be written, if any.
+// close writes the rest, and returns why lines could not be written, if any. What comes later, of a copier that was left behind, is dropped: the pod's
+// directory may be about to go.
 func (l *logFile) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.write()
+	l.gone = true
 	l.drops.told = time.Time{}
 	l.drops.tell(l.pod, l.app)
 	if l.file == nil {

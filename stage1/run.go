@@ -158,7 +158,7 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 	if s.manifest.Remove && undoErr == nil {
 		undoErr = s.removePod()
 	}
-	return s.code, errors.Join(err, s.notStarted, s.unclean, s.unrecorded, s.undead, s.streams.lost, undoErr)
+	return s.code, errors.Join(err, s.notStarted, s.unclean, s.unrecorded, s.undead, s.streams.whyLost(), undoErr)
 }
 
 func (s *supervisor) digest() *pods.Digest {
@@ -358,7 +358,7 @@ func (s *supervisor) dismantle() {
 	if err := s.finishOutput(); err != nil {
 		s.fail(s.code, err.Error())
 	}
-	if err := s.streams.lost; err != nil && s.code == 0 {
+	if err := s.streams.whyLost(); err != nil && s.code == 0 {
 		s.fail(ExitInternal, err.Error())
 		s.code = ExitInternal
 	}

@@ -22,7 +22,7 @@ type streams struct {
 	drains  []drain // of the caller's files
 	lent    []lent  // terminals whose owner is to be restored
 	mu      sync.Mutex
-	lost    error // why output for the caller was lost; settled when finish returns
+	lost    error // why output for the caller was lost
 }
 
 // appStreams are one app's descriptors, counted in streams.files; -1 is /dev/null. The rest is what clients can attach to.
@@ -252,6 +252,7 @@ func (s *streams) drop(a *app) {
 	for _, f := range own {
 		_ = f.Close() // nil too
 	}
+	a.streams.stdin, a.streams.stdout, a.streams.stderr, a.streams.in = -1, -1, -1, nil // the next app's now
 	if log := a.streams.log; log != nil {
 		s.logs = slices.DeleteFunc(s.logs, func(l *logFile) bool { return l == log })
 		log.forget()
@@ -288,6 +289,13 @@ func (s *streams) giveUp() error {
 		errs = append(errs, l.close())
 	}
 	return errors.Join(errs...)
+}
+
+// whyLost is nil where none was. Copiers that were left behind may still say something.
+func (s *streams) whyLost() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lost
 }
 
 func isSocket(f *os.File) bool {
