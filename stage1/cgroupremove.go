@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// busyPatience is how long a cgroup may be busy that lists nobody.
+// busyPatience is how long cgroups may be busy whose processes are dead.
 const busyPatience = 10 * time.Second
 
-// removeKilling removes cgroups whose processes are dead. One is busy for a moment more: threads of a process that dies are still in it when it lists
-// nobody. And a client that enters an app in the moment of its end may be in it, or what he starts: kill is for those.
+// removeKilling removes cgroups whose processes are dead. A client that enters an app in the moment of its end may be in one, or what he
+// starts: kill is for those.
 func removeKilling(kill, remove func() error) error {
 	for deadline := time.Now().Add(busyPatience); ; {
 		err := remove()

@@ -40,7 +40,7 @@ func TestStoppedClient(t *testing.T) {
 			d := b.prepare(sh("app", "touch /up; exec sleep 1000"))
 			cmd := b.start(d, os.Stdout, os.Stderr)
 			b.await(d, "app", "up")
-			b.awaitControl(d)
+			b.awaitReady(d)
 			client := b.enter(d, "app", "touch /entered; exec sleep 1000")
 			b.await(d, "app", "entered")
 			reapers, err := exec.Command("pgrep", "-x", "-P", strconv.Itoa(cmd.Process.Pid), "gantry-init").Output()
@@ -85,7 +85,7 @@ func TestEnteringAtTheEnd(t *testing.T) {
 	d := b.prepare(sh("app", "touch /up; exec sleep 1000"))
 	cmd := b.start(d, os.Stdout, os.Stderr)
 	b.await(d, "app", "up")
-	b.awaitControl(d)
+	b.awaitReady(d)
 	run, err := d.Run()
 	if err != nil {
 		t.Fatal(err)
