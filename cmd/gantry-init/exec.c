@@ -178,6 +178,11 @@ __attribute__((noreturn)) static void explain(const char *program, long err)
 		fail(NOT_EXECUTABLE, program, ": permission denied: not executable for this user, or a directory");
 	case ENOEXEC:
 		fail(NOT_EXECUTABLE, program, ": not a program for this machine, or a script without a #! line");
+	case EPERM:
+	case ENOSYS:
+		fail(NOT_EXECUTABLE, program, ": its system call filter refuses execve");
+	case ELOOP:
+		fail(NOT_EXECUTABLE, program, ": its symbolic links lead in a circle");
 	}
 	struct text t = {.len = 0};
 	put(&t, ": execve: errno ");

@@ -11,8 +11,8 @@ import (
 // Caps says how an app's capabilities differ from the default. Names carry CAP_.
 type Caps struct {
 	Retain []string // exactly these
-	Remove []string // the default without these
-	Add    []string // the default and these
+	Remove []string // the default, or all if they are added, without these
+	Add    []string // the default, or what is left of it, and these
 }
 
 // defaultCaps is what a root app keeps: podman's set without SYS_CHROOT. It lets an image's entrypoint prepare its
@@ -59,26 +59,45 @@ func ParseCaps(s string) ([]string, error) {
 // Empty reports whether the default was asked for.
 func (c Caps) Empty() bool { return len(c.Retain)+len(c.Remove)+len(c.Add) == 0 }
 
-// apply gives the set that base becomes.
+// apply gives the set that base becomes. Whoever removes all and adds some wants these, and who adds all and removes some the others: so
+// Docker and podman understand it.
 func (c Caps) apply(base []string) []string {
-	set := slices.Concat(base, c.Add)
+	set := slices.Clone(base)
 	if len(c.Retain) > 0 {
 		set = slices.Clone(c.Retain)
 	}
+	if isAll(c.Add) {
+		set = slices.Clone(c.Add)
+	}
 	set = slices.DeleteFunc(set, func(name string) bool { return slices.Contains(c.Remove, name) })
+	if !isAll(c.Add) {
+		set = append(set, c.Add...)
+	}
 	slices.Sort(set)
 	return slices.Compact(set)
+}
+
+func isAll(caps []string) bool { return len(caps) >= len(knownCaps) }
+
+// Check refuses what cannot be meant.
+func (c Caps) Check() error {
+	if isAll(c.Add) != isAll(c.Remove) {
+		return nil
+	}
+	for _, name := range c.Add {
+		if slices.Contains(c.Remove, name) {
+			return fmt.Errorf("%s is to be added and removed", name)
+		}
+	}
+	return nil
 }
 
 // capabilities decides the five sets. Inheritable and ambient stay empty for root (CVE-2022-29162); for another user
 // ambient is the only way by which a capability that was asked for survives the exec.
 func capabilities(in Input) *specs.LinuxCapabilities {
 	c := in.App.Caps
-	switch {
-	case in.Pod.Insecure.Capabilities:
+	if in.Pod.Insecure.Capabilities {
 		c = Caps{Retain: knownCaps}
-	case len(c.Retain) > 0 && len(c.Add) > 0:
-		c = Caps{Retain: slices.Concat(c.Retain, c.Add), Remove: c.Remove}
 	}
 	if in.Identity.UID == 0 {
 		set := c.apply(defaultCaps)

@@ -71,6 +71,7 @@ func mounts(in Input) ([]specs.Mount, []Volume, error) {
 		own = append(own, m)
 	}
 	for _, m := range places {
+		m.ReadOnly = m.ReadOnly || placeAt(in.App.Places, m.Target).ReadOnly // what appc says holds, whoever says what goes there
 		v, ok := findVolume(m.Volume, in.Pod.Volumes, implicit)
 		if !ok {
 			return nil, nil, fmt.Errorf("mount at %s: there is no volume %q: say --volume=%s,kind=…", m.Target, m.Volume, m.Volume)

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -53,6 +54,29 @@ func TestParseVolume(t *testing.T) {
 	} {
 		if got, err := ParseVolume(s); err == nil {
 			t.Errorf("%q: accepted as %+v", s, got)
+		}
+	}
+}
+
+func TestCapsApply(t *testing.T) {
+	base, all := []string{"CAP_CHOWN", "CAP_KILL"}, must(ParseCaps("all"))
+	for _, c := range []struct {
+		name string
+		caps Caps
+		want []string
+	}{
+		{"drop all, add one of the default", Caps{Remove: all, Add: []string{"CAP_KILL"}}, []string{"CAP_KILL"}},
+		{"drop one, add one", Caps{Remove: []string{"CAP_CHOWN"}, Add: []string{"CAP_BPF"}}, []string{"CAP_BPF", "CAP_KILL"}},
+		{"add all, drop some", Caps{Remove: all[1:], Add: all}, all[:1]},
+		{"retain and add", Caps{Retain: []string{"CAP_BPF"}, Add: []string{"CAP_KILL"}}, []string{"CAP_BPF", "CAP_KILL"}},
+	} {
+		if got := c.caps.apply(base); !slices.Equal(got, c.want) || c.caps.Check() != nil {
+			t.Errorf("%s: %v (%v), want %v", c.name, got, c.caps.Check(), c.want)
+		}
+	}
+	for _, c := range []Caps{{Remove: all, Add: all}, {Remove: base, Add: base}} {
+		if c.Check() == nil {
+			t.Errorf("%v: want an error", c)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func (r SeccompRequest) IsDefault() bool {
 
 // profileVersion is part of every key: change it with anything below, or with the version of moby/profiles, that
 // changes what comes out.
-const profileVersion = "moby-0.2.4/2"
+const profileVersion = "moby-0.2.4/3"
 
 // Filter is a seccomp profile that is yet to be made.
 type Filter struct {
@@ -120,8 +120,13 @@ func retain(p *specs.LinuxSeccomp, names []string) {
 	}
 	calls := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return strings.HasPrefix(n, "@") })
 	if len(calls) > 0 {
-		p.Syscalls = append(p.Syscalls, specs.LinuxSyscall{Names: calls, Action: specs.ActAllow})
+		p.Syscalls = append(p.Syscalls, specs.LinuxSyscall{Names: append(calls, tacit...), Action: specs.ActAllow})
 	}
+}
+
+// tacit are the calls that no list of what is retained has to name: systemd let them pass, who made rkt's filters, and no app starts without execve.
+var tacit = []string{
+	"execve", "exit", "exit_group", "getrlimit", "rt_sigreturn", "sigreturn", "clock_gettime", "clock_nanosleep", "gettimeofday", "nanosleep", "time",
 }
 
 // remove takes calls away from the default profile. (rkt allowed everything else then: a list of a few calls to forbid opened
@@ -140,7 +145,7 @@ func remove(p *specs.LinuxSeccomp, names []string) {
 func within(p *specs.LinuxSeccomp, names []string) {
 	for i := range p.Syscalls {
 		rule := &p.Syscalls[i]
-		rule.Names = slices.DeleteFunc(slices.Clone(rule.Names), func(n string) bool { return !slices.Contains(names, n) })
+		rule.Names = slices.DeleteFunc(slices.Clone(rule.Names), func(n string) bool { return !slices.Contains(names, n) && !slices.Contains(tacit, n) })
 	}
 	p.Syscalls = slices.DeleteFunc(p.Syscalls, func(r specs.LinuxSyscall) bool { return len(r.Names) == 0 })
 }

@@ -24,12 +24,13 @@ func ownCapabilities(uid uint32) (*configs.Capabilities, error) {
 }
 
 // newCapabilities converts the sets of an app that is confined. Who asks for every capability there is (--insecure-options=capabilities,
-// --caps-retain=all) gets those of them that can be handed on; who asks for one by name and cannot have it is refused.
+// --caps-retain=all), or all but some, gets those of them that can be handed on; who asks for one by name and cannot have it is refused. More than
+// half of them nobody has named one by one.
 func newCapabilities(c *specs.LinuxCapabilities) (*configs.Capabilities, error) {
 	out := &configs.Capabilities{
 		Bounding: c.Bounding, Effective: c.Effective, Inheritable: c.Inheritable, Permitted: c.Permitted, Ambient: c.Ambient,
 	}
-	if len(c.Bounding) < len(capability.ListKnown()) {
+	if len(c.Bounding) <= len(capability.ListKnown())/2 {
 		return out, nil
 	}
 	names, err := ownNames()

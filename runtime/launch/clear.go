@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -40,6 +41,9 @@ func clearer(err error, process *libcontainer.Process, app *pods.LaunchApp) erro
 	if strings.Contains(text, "chdir to cwd (") {
 		return fmt.Errorf("working directory %s:%s", process.Cwd, reason)
 	}
+	if strings.HasSuffix(text, "failed to update /proc/self/oom_score_adj: Permission denied") {
+		return errors.New("set OOM score: gantry itself has no right to lower it (CAP_SYS_RESOURCE)")
+	}
 	if app == nil || !strings.HasSuffix(text, ": not a directory") {
 		return err
 	}
@@ -47,6 +51,10 @@ func clearer(err error, process *libcontainer.Process, app *pods.LaunchApp) erro
 		if strings.Contains(text, fmt.Sprintf("error mounting %q to rootfs at %q:", source, target)) {
 			return fmt.Errorf("mount %s: the image has a directory there", target)
 		}
+	}
+	if _, mount, ok := strings.Cut(text, "error mounting "); ok {
+		what, _, _ := strings.Cut(mount, ": ")
+		return fmt.Errorf("mount %s: one is a directory, and the other is not", strings.Replace(what, " to rootfs at ", " on ", 1))
 	}
 	return err
 }

@@ -26,6 +26,9 @@ func TestClearErrors(t *testing.T) {
 			"sysctl net.nosuch: no such file or directory: the namespaces of the pod have no such parameter"},
 		{"value of a sysctl", func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": "x"} }, nil,
 			`sysctl net.ipv4.ip_forward = "x": invalid argument`},
+		{"file on a directory", func(s *specs.Spec) {
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/etc", Type: "bind", Source: "/etc/passwd", Options: []string{"bind"}})
+		}, nil, `mount "/etc/passwd" on "/etc": one is a directory, and the other is not`},
 		{"too many groups", func(s *specs.Spec) {
 			s.Process.User.AdditionalGids = make([]uint32, 70_000)
 		}, nil, "the user is in 70000 groups, of which the kernel takes 65536"},

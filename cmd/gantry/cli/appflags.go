@@ -218,6 +218,9 @@ func (o *appOptions) request(pod *runtime.Request) (runtime.AppRequest, error) {
 	if len(a.Caps.Retain) > 0 && len(a.Caps.Remove) > 0 {
 		return a, usagef("--caps-retain names exactly what is kept: it leaves --caps-remove nothing to do")
 	}
+	if err := a.Caps.Check(); err != nil {
+		return a, usagef("--cap-add, --caps-remove: %w", err)
+	}
 	a.Args = o.args
 	if o.stopTimeout > 0 {
 		a.StopTimeout = int(o.stopTimeout / time.Second)

@@ -129,9 +129,8 @@ func printTable[T any](w io.Writer, t *table, columns []column[T], defaults stri
 	if fields == nil {
 		fields = strings.Split(defaults, ",")
 	}
-	out := bufio.NewWriter(w) // tabwriter writes cell by cell
-	defer out.Flush()
-	tw := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	var text bytes.Buffer // with the blanks of empty cells, which columns are as wide as
+	tw := tabwriter.NewWriter(&text, 0, 8, 2, ' ', 0)
 	if t.legend {
 		fmt.Fprintln(tw, strings.ToUpper(strings.Join(fields, "\t")))
 	}
@@ -141,9 +140,14 @@ func printTable[T any](w io.Writer, t *table, columns []column[T], defaults stri
 			c := columns[slices.IndexFunc(columns, func(c column[T]) bool { return c.name == f })]
 			cells[i] = strings.ReplaceAll(printable.Text(c.value(row)), "\t", " ")
 		}
-		fmt.Fprintln(tw, strings.TrimRight(strings.Join(cells, "\t"), "\t "))
+		fmt.Fprintln(tw, strings.Join(cells, "\t"))
 	}
 	tw.Flush()
+	out := bufio.NewWriter(w)
+	defer out.Flush()
+	for line := range bytes.Lines(text.Bytes()) {
+		fmt.Fprintf(out, "%s\n", bytes.TrimRight(line, " \n"))
+	}
 }
 
 // ago is a time as people say it.

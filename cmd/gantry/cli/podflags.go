@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -231,6 +232,14 @@ func bindValue(volumes *[]bundle.Volume, mounts *[]bundle.Mount) *value {
 }
 
 func addBind(s string, volumes *[]bundle.Volume, mounts *[]bundle.Mount) error {
+	if strings.HasPrefix(s, "./") || strings.HasPrefix(s, "../") {
+		source, rest, _ := strings.Cut(s, ":")
+		abs, err := filepath.Abs(source)
+		if err != nil {
+			return err
+		}
+		s = abs + ":" + rest
+	}
 	v, m, err := bundle.ParseBind(s)
 	if err == nil {
 		*volumes, *mounts = append(*volumes, v), append(*mounts, m)
