@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,8 +13,8 @@ import (
 // unit, though no controller is there.
 //
 // libcontainer would put each app into a cgroup at the top of that hierarchy, out of our unit. So it does not get to see it: it
-// is unmounted in the pod's own mount namespace, by stage0 where that starts the launcher, and the launcher is moved to the pod's cgroup before it
-// gets its request, or born there: and there the apps stay.
+// is unmounted in the pod's own mount namespace, by stage0 where that starts the launcher; and there the apps stay where the launcher is, in the
+// unit's own cgroup: to move a process, the kernel has the whole machine wait. Only what network plugins start has the pod's.
 type hybrid struct {
 	mount  string   // of the hierarchy
 	hidden *os.File // that, once it was unmounted
@@ -38,8 +37,7 @@ func (h *hybrid) hide() (err error) {
 	return nil
 }
 
-// make makes the cgroup. That waits for a launcher that has the kernel ready for moves between cgroups: whatever can be done before is done
-// before.
+// make makes the cgroup.
 func (h *hybrid) make() error {
 	parent, name := filepath.Split(h.dir)
 	own, err := filepath.Rel(h.mount, parent)
@@ -67,28 +65,4 @@ func (h *hybrid) remove() error {
 		return fmt.Errorf("remove cgroup %s: %w", h.dir, err)
 	}
 	return nil
-}
-
-// adopt moves a launcher that was started before there was a cgroup.
-func (cg *podCgroup) adopt(launcher int) error {
-	if cg.hybrid == nil {
-		return nil
-	}
-	procs, err := unix.Openat(int(cg.hybrid.cgroup.Fd()), "cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err == nil {
-		_, err = unix.Write(procs, []byte(strconv.Itoa(launcher)))
-		_ = unix.Close(procs)
-	}
-	if err != nil {
-		return fmt.Errorf("move gantry-launch to cgroup %s: %w", cg.hybrid.dir, err)
-	}
-	return nil
-}
-
-// fd is where a launcher is to be born; nil: where we are.
-func (cg *podCgroup) fd() *os.File {
-	if cg.hybrid == nil {
-		return nil
-	}
-	return cg.hybrid.cgroup
 }

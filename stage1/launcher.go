@@ -45,8 +45,8 @@ func newLauncher(pid int, socket *os.File) (*launcher, error) {
 	return &launcher{pid, conn.(*net.UnixConn)}, nil
 }
 
-// startLauncher starts program, in cgroup unless that is nil.
-func startLauncher(program string, cgroup *os.File) (*launcher, error) {
+// startLauncher starts program.
+func startLauncher(program string) (*launcher, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -58,11 +58,7 @@ func startLauncher(program string, cgroup *os.File) (*launcher, error) {
 		return nil, errors.Join(err, ours.Close())
 	}
 	defer null.Close()
-	sys := &syscall.SysProcAttr{Setpgid: true}
-	if cgroup != nil {
-		sys.UseCgroupFD, sys.CgroupFD = true, int(cgroup.Fd())
-	}
-	pid, err := spawn(program, []string{"gantry-launch", "start"}, []*os.File{null, null, os.Stderr, theirs}, sys)
+	pid, err := spawn(program, []string{"gantry-launch", "start"}, []*os.File{null, null, os.Stderr, theirs}, &syscall.SysProcAttr{Setpgid: true})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start gantry-launch: %w", err), ours.Close())
 	}

@@ -16,9 +16,12 @@ func (s *supervisor) pluginCgroup() (*os.File, error) {
 	if s.plugins != nil {
 		return s.plugins, nil
 	}
-	switch cgroup := s.cgroup.fd(); {
-	case cgroup != nil: // of a hybrid host, where no controller keeps processes out of it
-		s.plugins = cgroup
+	switch h := s.cgroup.hybrid; {
+	case h != nil: // no controller keeps processes out of it
+		if err := h.make(); err != nil {
+			return nil, err
+		}
+		s.plugins = h.cgroup
 	case isUnified():
 		dir := filepath.Join(s.cgroup.dirs[0], "_plugins") // no app can be called so
 		if err := os.MkdirAll(dir, 0o755); err != nil {

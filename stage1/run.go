@@ -247,11 +247,6 @@ func (s *supervisor) make(ctx context.Context) error {
 	if err := s.mount(); err != nil {
 		return err
 	}
-	if h := s.cgroup.hybrid; h != nil {
-		if err := h.make(); err != nil {
-			return err
-		}
-	}
 	return s.join(ctx)
 }
 
@@ -309,7 +304,7 @@ func (s *supervisor) openStreams() error {
 	}
 	var err error
 	if s.launcher == nil {
-		s.launcher, err = startLauncher(s.launchProgram.now(), nil)
+		s.launcher, err = startLauncher(s.launchProgram.now())
 	}
 	return err
 }

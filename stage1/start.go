@@ -89,13 +89,13 @@ func (s *supervisor) launch(apps []*app) {
 	}
 }
 
-// takeLauncher returns the launcher that was started ahead, or a new one, in the pod's cgroup.
+// takeLauncher returns the launcher that was started ahead, or a new one.
 func (s *supervisor) takeLauncher() (*launcher, error) {
 	l := s.launcher
 	if s.launcher = nil; l == nil {
-		return startLauncher(s.launchProgram.now(), s.cgroup.fd())
+		return startLauncher(s.launchProgram.now())
 	}
-	return l, s.cgroup.adopt(l.pid)
+	return l, nil
 }
 
 // request returns what the launcher is asked, and the descriptors that it needs for that.

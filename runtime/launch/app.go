@@ -25,6 +25,7 @@ type start struct {
 	stateDir string
 	program  *os.File // gantry-init, sealed
 	filters  *filters
+	births   *births         // nil on cgroup v2
 	released <-chan struct{} // closed when the network is there, and the program may be executed
 
 	done    chan struct{}
@@ -113,7 +114,11 @@ func (s *start) launch() (int, error) {
 
 // execute returns nil when the app's own program runs.
 func (s *start) execute(container *libcontainer.Container, process *libcontainer.Process, last *lastStep) error {
-	err := container.Start(process)
+	begin := container.Start
+	if s.births != nil {
+		begin = func(process *libcontainer.Process) error { return s.births.start(container, process) }
+	}
+	err := begin(process)
 	if err == nil {
 		<-s.released
 		err = container.Exec()

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -48,8 +49,17 @@ var forwarded = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM
 func Enter(o EnterOptions) (int, error) {
 	ctx, started := context.WithCancel(context.Background())
 	defer started()
-	go wakeCgroups(func() bool { return ctx.Err() != nil })
-	code, err := enter(o, started)
+	if cgroups.IsCgroup2UnifiedMode() {
+		go wakeCgroups(func() bool { return ctx.Err() != nil })
+	}
+	var code int
+	var err error
+	done := make(chan struct{})
+	go func() { // not on the first thread, see place
+		code, err = enter(o, started)
+		close(done)
+	}()
+	<-done
 	var failed *execError
 	if errors.As(err, &failed) {
 		return failed.code, err
@@ -209,13 +219,25 @@ func (o EnterOptions) filter(spec *specs.Spec, container *libcontainer.Container
 	return f, err
 }
 
+// born starts the command, which is born in its cgroups of v1.
+func born(container *libcontainer.Container, process *libcontainer.Process) error {
+	if cgroups.IsCgroup2UnifiedMode() {
+		return container.Start(process)
+	}
+	p, err := placeOf(container)
+	if err != nil {
+		return err
+	}
+	return p.do(func() error { return container.Start(process) })
+}
+
 // startIn returns nil when the command's own program runs.
 func startIn(container *libcontainer.Container, process *libcontainer.Process, last *lastStep) error {
 	back, err := hybridCgroup(container)
 	if err != nil {
 		return err
 	}
-	err = container.Start(process)
+	err = born(container, process)
 	back()
 	if err != nil {
 		if status, statusErr := container.Status(); statusErr == nil && status != libcontainer.Running {

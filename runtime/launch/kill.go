@@ -29,8 +29,7 @@ func (s *start) rememberCgroup(container *libcontainer.Container) error {
 	return errors.New("the app would be in no cgroup")
 }
 
-// haveJoined reports whether each app is in its cgroup, or will never be. (libcontainer joins the hierarchies of v1 one after the other,
-// within a millisecond.)
+// haveJoined reports whether each app is in its cgroup of v2, or will never be.
 func haveJoined(starts []*start) bool {
 	for _, s := range starts {
 		select {

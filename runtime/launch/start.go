@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/opencontainers/cgroups"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/pods"
@@ -22,19 +23,15 @@ var ErrSupervisorGone = errors.New("the supervisor is gone")
 // everything was answered, failures included; no request at all is no error either. When the other end of control is closed before the
 // last answer, Start kills what it has started.
 func Start(control *os.File) error {
+	logrus.SetLevel(logrus.ErrorLevel) // libcontainer's warnings are beside the error that we return
 	var starts atomic.Pointer[[]*start]
-	wake := func() { wakeCgroups(func() bool { return starts.Load() != nil && haveJoined(*starts.Load()) }) }
-	early := !cgroups.IsCgroup2UnifiedMode()
-	if early {
-		go wake()
-	}
 	go warmUp()
 	req, err := readRequest(control)
 	if req == nil {
 		return err
 	}
-	if !early { // stage1 has moved us where we may be, and we would have moved ourselves back
-		go wake()
+	if cgroups.IsCgroup2UnifiedMode() { // not before stage1 has moved us where we may be, or we would have moved ourselves back
+		go wakeCgroups(func() bool { return starts.Load() != nil && haveJoined(*starts.Load()) })
 	}
 	program, err := sealedProgram(req.Init)
 	if err != nil {
@@ -73,10 +70,14 @@ func listen(control *os.File, held bool) heard {
 // begin starts every app, unless err says that none can be.
 func begin(req *pods.Launch, program *os.File, released <-chan struct{}, err error) []*start {
 	filters := &filters{}
+	var births *births
+	if !cgroups.IsCgroup2UnifiedMode() {
+		births = newBirths()
+	}
 	starts := make([]*start, len(req.Apps))
 	for i := range req.Apps {
 		starts[i] = &start{
-			app: &req.Apps[i], stateDir: req.StateDir, program: program, filters: filters, released: released, done: make(chan struct{}),
+			app: &req.Apps[i], stateDir: req.StateDir, program: program, filters: filters, births: births, released: released, done: make(chan struct{}),
 		}
 		go starts[i].run(err)
 	}

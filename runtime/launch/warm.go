@@ -37,7 +37,7 @@ const (
 // wakeCgroups moves this process to the cgroup where it is, again and again until joined says that nobody has to move any more. That changes
 // nothing, but the first move after a while has to wait for an RCU grace period, some 10 ms, before the kernel may stop forks for a
 // moment (cgroup_threadgroup_rwsem); those that follow soon after do not. So this is done aside, and early: libcontainer's
-// moves are then the following ones. It is as well to have it fail: a start is slower without, not worse.
+// moves are then the following ones. It is as well to have it fail: a start is slower without, not worse. On cgroup v1 nobody is moved, see place.
 func wakeCgroups(joined func() bool) {
 	dir, err := ownCgroup()
 	if err != nil {
@@ -61,9 +61,6 @@ func wakeCgroups(joined func() bool) {
 }
 
 func ownCgroup() (string, error) {
-	if !cgroups.IsCgroup2UnifiedMode() {
-		return cgroups.GetOwnCgroupPath("devices")
-	}
 	own, err := cgroups.ParseCgroupFile("/proc/self/cgroup")
 	return filepath.Join(fs2.UnifiedMountpoint, own[""]), err
 }
