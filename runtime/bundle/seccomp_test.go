@@ -59,7 +59,7 @@ func TestSeccompDefault(t *testing.T) {
 func TestSeccompRequests(t *testing.T) {
 	in := Input{Identity: root()}
 	_, p := profileOf(t, in, "mode=retain,errno=ENOSYS,read,write,exit_group")
-	if !allowed(p, "read") || allowed(p, "openat") || *p.DefaultErrnoRet != 38 {
+	if !allowed(p, "read") || !allowed(p, "execve") || allowed(p, "openat") || *p.DefaultErrnoRet != 38 {
 		t.Errorf("retain: %+v", p)
 	}
 	_, p = profileOf(t, in, "mode=retain,@rkt/default-whitelist,mount")
