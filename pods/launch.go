@@ -30,6 +30,9 @@ type LaunchApp struct {
 	Stdin  int `json:"stdin"`
 	Stdout int `json:"stdout"`
 	Stderr int `json:"stderr"`
+	// Rows and Columns are the size of its terminal from the first; 0: unknown, or it has none.
+	Rows    uint16 `json:"rows,omitempty"`
+	Columns uint16 `json:"columns,omitempty"`
 }
 
 // LaunchSocket is one socket that an app gets from the unit.

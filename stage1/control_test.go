@@ -95,7 +95,7 @@ func TestControlStopFirst(t *testing.T) {
 	d := b.prepare(app)
 	cmd := b.start(d, os.Stdout, os.Stderr)
 	b.await(d, "app", "up")
-	b.awaitReady(d) // an app that is being started is as good as restarted: nobody would ask it to stop
+	b.awaitReady(d) // else the supervisor may not have heard of its start
 	said := make(chan string)
 	go func() { said <- ask(t, d, restartLine("app")) }()
 	b.await(d, "app", "told")

@@ -48,7 +48,9 @@ func (r *restarter) again(run *pods.AppRun) bool {
 // restart has the app started again: at once where it does not run, else when it has stopped, for which it has its usual time.
 func (s *supervisor) restart(a *app) {
 	switch {
-	case a.starting && a.hook != postStop, a.hook == preStart: // as good as restarted
+	case a.hook == preStart: // as good as restarted
+	case a.starting && a.hook == "": // it may run already, and have read what it is to read anew
+		a.asked = true
 	case a.pid != 0 && a.hook == "":
 		a.asked = true
 		s.askToStop(a)

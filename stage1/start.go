@@ -119,8 +119,14 @@ func (s *supervisor) request(apps []*app) (*pods.Launch, []*os.File) {
 			Stdout:     a.streams.stdout,
 			Stderr:     a.streams.stderr,
 		})
+		last := &req.Apps[len(req.Apps)-1]
 		if a.hook != "" {
-			keepFromHook(&req.Apps[len(req.Apps)-1])
+			keepFromHook(last)
+		}
+		if a.Stdin == pods.StreamTTY && a.streams.terminal == nil { // joined to the caller's, which is not at once
+			if size := callerSize(); size != nil {
+				last.Rows, last.Columns = size.Row, size.Col
+			}
 		}
 	}
 	return req, s.streams.pass(req)
@@ -165,7 +171,11 @@ func (s *supervisor) appRuns(a *app, terminal *os.File) {
 	a.ran = true
 	a.streams.out.begin()
 	a.streams.err.begin()
-	a.tell(nil)
+	if a.asked && !s.ending { // to be started anew, while it was being started
+		s.askToStop(a)
+	} else {
+		a.tell(nil)
+	}
 	s.awaitApp(a)
 	if terminal != nil {
 		s.openTerminal(a, terminal)
@@ -185,6 +195,7 @@ func (s *supervisor) notStartedApp(a *app, msg answer) {
 		s.fail(msg.Code, s.notStarted.Error())
 		s.ending = true
 	}
+	a.asked = false
 	a.tell(errors.New(msg.Error))
 	s.over(a, &pods.AppRun{Code: msg.Code, Reason: msg.Error})
 }

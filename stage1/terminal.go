@@ -61,11 +61,20 @@ func (t *terminal) resize() {
 	if t == nil || !t.joined {
 		return
 	}
-	size, err := unix.IoctlGetWinsize(int(os.Stdin.Fd()), unix.TIOCGWINSZ)
-	if err != nil {
-		return // not a terminal
+	size := callerSize()
+	if size == nil {
+		return
 	}
 	_ = t.raw.Control(func(fd uintptr) { _ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, size) }) // the app may be gone
+}
+
+// callerSize is the size of the caller's terminal; nil: it has none.
+func callerSize() *unix.Winsize {
+	size, err := unix.IoctlGetWinsize(int(os.Stdin.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return nil
+	}
+	return size
 }
 
 // wait waits for what the app wrote last. The app must be dead.

@@ -217,8 +217,8 @@ func TestConsole(t *testing.T) {
 	defer conn.Close()
 	app := p.app("app", func(s *specs.Spec) {
 		s.Process.Terminal = true
-		s.Process.ConsoleSize = &specs.Box{Height: 11, Width: 22}
 	}, "sh", "-c", "tty; stty size; read x; exit 4")
+	app.Rows, app.Columns = 11, 22
 	_, err := conn.Write(p.request(app))
 	p.must(err)
 	line, rights := make([]byte, 4096), make([]byte, 64)

@@ -45,6 +45,9 @@ func (s *start) spec() (*specs.Spec, error) {
 	spec.Root.Path = s.app.Rootfs
 	spec.Hostname = s.app.Hostname
 	spec.Linux.CgroupsPath = s.app.Cgroup
+	if s.app.Rows > 0 {
+		spec.Process.ConsoleSize = &specs.Box{Height: uint(s.app.Rows), Width: uint(s.app.Columns)}
+	}
 	if s.app.Seccomp != nil && spec.Linux.Seccomp != nil {
 		return nil, errors.New("two seccomp filters are configured")
 	}
