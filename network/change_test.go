@@ -213,3 +213,34 @@ func TestNetworksOfTheSameSubnet(t *testing.T) {
 	reaches(t, onHost{}, hostPort(p.ip4(), 80), "10.80.0.1")
 	reaches(t, onHost{}, hostPort(p.ip6(), 80), "fd00:80::1")
 }
+
+// A network whose leases move to another directory while it has pods would hand out their addresses again.
+func TestLeasesMoveToAnotherDirectory(t *testing.T) {
+	h := lab(t)
+	etc, one, two := t.TempDir(), t.TempDir(), t.TempDir()
+	leasesIn := func(dir string) conf.Source {
+		if dir != "" {
+			dir = fmt.Sprintf(`"dataDir": %q,`, dir)
+		}
+		return written(t, etc, `{"type": "gantry-ptp", "ipMasq": true, "ipam": {"type": "gantry-leases", `+dir+` "ranges": [[{"subnet": "10.71.0.0/24"}], [{"subnet": "fd00:71::/64"}]]}}`)
+	}
+	for _, move := range [][2]string{{"", one}, {one, two}, {two, ""}} {
+		a := start(t, h, attachmentFrom(t, leasesIn(move[0]), "pod-a", "n"))
+		b := start(t, h, attachmentFrom(t, leasesIn(move[0]), "pod-b", "n"))
+		serve(t, a, ":80")
+		late := attachmentFrom(t, leasesIn(move[1]), "pod-c", "n")
+		ns := netlab.New(t)
+		if _, err := h.Attach(t.Context(), late, ns.Path()); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("in another dataDir, %q: end them first", move[0])) {
+			t.Fatalf("leases of two directories: %v", err)
+		}
+		reaches(t, b, hostPort(a.ip4(), 80), b.ip4().String())
+		reaches(t, b, hostPort(a.ip6(), 80), b.ip6().String())
+		for _, p := range []*pod{a, b} {
+			detach(t, h, p, p.Path())
+			p.Close()
+		}
+		c := start(t, h, late)
+		detach(t, h, c, c.Path())
+		c.Close()
+	}
+}

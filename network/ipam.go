@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
+	"os"
 	"path/filepath"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -76,6 +78,9 @@ func (c *call) leasesAdd() (*types100.Result, error) {
 	}
 	want, err := c.wantedIPs(pc)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.onePool(pc.Name, lc); err != nil {
 		return nil, err
 	}
 	leases, err := c.pool(pc.Name, lc).Acquire(c.owner(), sets, want)
@@ -160,6 +165,42 @@ func (c *call) pool(network string, lc *leasesConf) lease.Pool {
 	}
 	// A network's name cannot begin with a dot, so the index is nobody's leases.
 	return lease.Pool{Dir: filepath.Join(dir, network), Index: filepath.Join(dir, ".index", network)}
+}
+
+// onePool refuses to lease from a second directory under the name of a network that has leases in another: both would hand out the same
+// addresses. A file remembers a directory that is not the usual one.
+func (c *call) onePool(network string, lc *leasesConf) error {
+	was, owned, err := c.otherPool(network, lc)
+	if err != nil || was == lc.DataDir {
+		return err
+	}
+	if owned {
+		return fmt.Errorf("network %q has pods whose addresses are leased in another dataDir, %q: end them first, or give the network another name", network, was)
+	}
+	if lc.DataDir == "" {
+		return os.Remove(c.poolFile(network))
+	}
+	if err := os.MkdirAll(filepath.Dir(c.poolFile(network)), 0o755); err != nil {
+		return fmt.Errorf("remember dataDir: %w", err)
+	}
+	return os.WriteFile(c.poolFile(network), []byte(lc.DataDir), 0o644)
+}
+
+// otherPool gives the directory that the network's addresses were last leased in, and whether somebody holds one there, if it is not lc's.
+func (c *call) otherPool(network string, lc *leasesConf) (dir string, owned bool, err error) {
+	was, err := os.ReadFile(c.poolFile(network))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", false, fmt.Errorf("look up leases: %w", err)
+	}
+	if dir = string(was); dir == lc.DataDir {
+		return dir, false, nil
+	}
+	owned, err = c.pool(network, &leasesConf{DataDir: dir}).Owned()
+	return dir, owned, err
+}
+
+func (c *call) poolFile(network string) string {
+	return filepath.Join(c.exec.host.runDir(), "leases", ".pools", network)
 }
 
 func (lc *leasesConf) sets() ([]lease.RangeSet, error) {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 
@@ -100,7 +101,12 @@ func (c *call) ptpDel(ctx context.Context) error {
 		}
 	}
 	last := func() error {
-		return errors.Join(c.dropGateways(), c.openSubnets(), rules.Remove(rules.Elements{Network: networkGroup(pc.Name)}))
+		if _, lc, err := readLeasesConf(c.stdin); err != nil {
+			return err
+		} else if _, owned, err := c.otherPool(pc.Name, lc); err != nil || owned { // this pod was refused
+			return err
+		}
+		return errors.Join(c.dropGateways(), c.openSubnets(), os.RemoveAll(c.poolFile(pc.Name)), rules.Remove(rules.Elements{Network: networkGroup(pc.Name)}))
 	}
 	if _, err := c.runIPAM(ctx, pc.IPAM.Type, last); err != nil || pc.IPAM.Type == conf.TypeLeases {
 		return err

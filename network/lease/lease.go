@@ -125,15 +125,15 @@ func (p Pool) Release(o Owner, last func() error) error {
 	if err := p.release(o, held); err != nil || last == nil {
 		return err
 	}
-	owned, err := p.owned()
+	owned, err := p.Owned()
 	if err != nil || owned {
 		return err
 	}
 	return last()
 }
 
-// owned says whether anybody holds a lease, without reading how many do.
-func (p Pool) owned() (bool, error) {
+// Owned says whether anybody holds a lease, without reading how many do.
+func (p Pool) Owned() (bool, error) {
 	d, err := os.Open(p.Index)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

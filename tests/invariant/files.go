@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -88,6 +89,7 @@ func runFiles(Options) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	shared := []string{"pods", "users", "cni", "cni/results", "dhcp"}
 	entries, err := os.ReadDir(runDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -98,7 +100,7 @@ func runFiles(Options) ([]string, error) {
 		}
 		top := filepath.Join(runDir, e.Name())
 		err := walk(top, func(path string, _ fs.DirEntry) error {
-			if path != filepath.Join(runDir, "pods") && path != filepath.Join(runDir, "users") && path != filepath.Join(runDir, "cni") && path != filepath.Join(runDir, "cni/results") {
+			if !slices.Contains(shared, strings.TrimPrefix(path, runDir+"/")) {
 				out = append(out, path)
 			}
 			return nil
