@@ -62,6 +62,7 @@ func (a *ahead) drop() {
 	if a.pid > 0 {
 		_ = unix.Shutdown(int(a.socket.Fd()), unix.SHUT_RDWR) // an exec that failed late has left another descriptor of it
 		_ = a.socket.Close()
+		_ = unix.Kill(a.pid, unix.SIGKILL) // one that is stopped (SIGSTOP) would not end
 		_, _ = unix.Wait4(a.pid, nil, 0, nil)
 		a.pid = 0
 	}

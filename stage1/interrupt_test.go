@@ -1,8 +1,11 @@
 package stage1_test
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -12,6 +15,60 @@ import (
 	"github.com/gantryrun/gantry/tests/await"
 	"github.com/gantryrun/gantry/tests/box"
 )
+
+// A launcher that hangs holds up a stop for the stop timeout of the app that it starts, and no longer; what runs already is asked to end.
+func TestStopWhileLauncherHangs(t *testing.T) {
+	for _, level := range []string{"first", "second"} {
+		t.Run(level, func(t *testing.T) {
+			if !box.Enter(t) {
+				return
+			}
+			b := newBed(t)
+			share := b.share()
+			app := sh("app", "sleep 60")
+			app.StopTimeout = 1
+			apps := []*pods.App{app}
+			if level == "second" {
+				app.After = []string{"server"}
+				apps = append(apps, sh("server", "trap 'echo bye >>/share/order; exit 0' TERM; touch /up; while :; do sleep 0.05; done"))
+			}
+			d := b.prepare(apps...)
+			path := filepath.Join(d.Path(), pods.AppPath("app", pods.ConfigFile))
+			if err := errors.Join(os.Remove(path), unix.Mkfifo(path, 0o600)); err != nil { // holds the launcher up that reads it
+				t.Fatal(err)
+			}
+			cmd := b.start(d, nil, nil)
+			var fifo *os.File
+			await.Until(t, "the launcher to read the configuration", func() (got bool) {
+				var err error
+				fifo, err = os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0) // fails as long as nobody has it open
+				return err == nil
+			})
+			defer fifo.Close()
+			out, err := exec.Command("pkill", "-STOP", "-x", "-P", strconv.Itoa(cmd.Process.Pid), "gantry-launch").CombinedOutput()
+			if err != nil {
+				t.Errorf("stop gantry-launch: %v %s", err, out)
+			}
+			if level == "second" {
+				b.await(d, "server", "up")
+			}
+			for range 3 { // as gantry stop does, which never kills
+				if err := cmd.Process.Signal(unix.Signal(pods.StopSignal)); err != nil {
+					t.Error(err)
+				}
+			}
+			if code := wait(cmd); code != 137 {
+				t.Errorf("exit code %d", code)
+			}
+			if level == "second" {
+				order(t, share, "bye\n")
+			}
+			if exit := b.end(d, 137); !strings.Contains(exit.Reason, "gantry-launch did not get on in the stop timeout") {
+				t.Errorf("reason %q", exit.Reason)
+			}
+		})
+	}
+}
 
 // Ctrl-C while an app is being started reaches the whole process group of the terminal. It is an ordered stop like any other: the app is started to
 // its end, and asked to stop.

@@ -175,6 +175,7 @@ func (s *supervisor) dismissLauncher() {
 		return
 	}
 	_ = s.launcher.socket.Close()
+	_ = unix.Kill(s.launcher.pid, unix.SIGKILL) // one that is stopped (SIGSTOP) would not end
 	_, _ = unix.Wait4(s.launcher.pid, nil, 0, nil)
 	s.launcher = nil
 }

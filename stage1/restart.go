@@ -109,7 +109,7 @@ func (s *supervisor) rearm() {
 // due is when something is to be done about the app; zero: never.
 func (s *supervisor) due(a *app) time.Time {
 	switch {
-	case a.pid != 0 && !a.killed:
+	case (a.pid != 0 || a.starting) && !a.killed:
 		return a.deadline
 	case a.pid == 0 && !s.ending && !s.launching: // the end of a launch is an event of its own
 		return a.at
@@ -117,13 +117,20 @@ func (s *supervisor) due(a *app) time.Time {
 	return time.Time{}
 }
 
-// killLate kills the apps that were asked to stop and had their time.
+// killLate kills the apps that were asked to stop and had their time, and a launcher that has not started them in it.
 func (s *supervisor) killLate() {
 	now := time.Now()
 	for a := range s.apps {
-		if a.pid != 0 && !a.killed && !a.deadline.IsZero() && !now.Before(a.deadline) {
+		if a.killed || a.deadline.IsZero() || now.Before(a.deadline) {
+			continue
+		}
+		switch {
+		case a.pid != 0:
 			a.killed = true
 			s.signalApp(a, unix.SIGKILL)
+		case a.starting:
+			a.killed = true
+			s.killLauncher()
 		}
 	}
 }

@@ -139,6 +139,7 @@ func (s *supervisor) answered(msg answer) {
 		return
 	}
 	a.starting, a.started = false, time.Now()
+	a.killed, a.deadline = false, time.Time{}
 	s.streams.giveBack()
 	if msg.Warning != "" && !a.ran {
 		s.opts.warn(msg.Warning)
@@ -206,6 +207,8 @@ func (s *supervisor) launchOver(err error) {
 	switch {
 	case s.killing: // by us: the app may even have run
 		code, why = 128+int(unix.SIGKILL), "the pod was killed while it started"
+	case s.find(func(a *app) bool { return a.starting && a.killed }) != nil:
+		code, why = 128+int(unix.SIGKILL), "the pod was stopped, and gantry-launch did not get on in the stop timeout"
 	case err != nil:
 		why = err.Error()
 	}

@@ -40,6 +40,9 @@ func (s *supervisor) stopLevel(level []*app) bool {
 	running := false
 	for _, a := range level {
 		if a.pid == 0 {
+			if a.starting && a.deadline.IsZero() { // by a launcher that may hang: it has the time that the app would have
+				a.deadline = time.Now().Add(time.Duration(a.StopTimeout) * time.Second)
+			}
 			running = running || s.pending(a)
 			continue
 		}
@@ -79,11 +82,15 @@ func (s *supervisor) signalApp(a *app, sig unix.Signal) {
 func (s *supervisor) killAll() {
 	s.ending, s.killing = true, true
 	s.refuseWaiting()
+	s.killLauncher()
+	s.killReapers()
+	s.killOutside()
+}
+
+func (s *supervisor) killLauncher() {
 	if s.launcherPID > 0 {
 		_ = unix.Kill(s.launcherPID, unix.SIGKILL) // our child, and not reaped yet
 	}
-	s.killReapers()
-	s.killOutside()
 }
 
 // killOutside ends the processes that no PID namespace ends with the reaper: the cgroup says who is of the pod.
