@@ -5,11 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -73,40 +71,6 @@ type supervisor struct {
 	levels  [][]*app
 	events
 	verdict
-}
-
-// app is one app of the pod while it runs.
-type app struct {
-	*pods.App
-	streams  appStreams
-	terminal *terminal           // of its last run, if it has one
-	reaper   *reaper             // of its last run, where it has a PID namespace of its own
-	sockets  []*Socket           // that it takes
-	env      []string            // that only the running pod knows
-	passed   []pods.LaunchSocket // the same, as the launcher counts them
-	files    map[string]string   // what of /etc is bound into it
-	yield    []string            // what of files a mount of its own takes the place of
-	starting bool                // a launcher has it
-	pid      int                 // 0: it does not run
-	started  time.Time
-	oomKills int
-	deadline time.Time // of being killed, once it was asked to stop
-	killed   bool
-	ran      bool // it has been started once
-	up       bool // and is ready: what comes after it may follow
-	asking   bool // whether it is ready
-	probe    probe
-	done     bool          // and is not started again
-	held     bool          // somebody stopped it: so it stays, and its pod too
-	leaving  bool          // it is being removed
-	gone     chan struct{} // closed when it is done; nil: nobody waits for that
-	runs     int           // that are over
-	restarter
-	hooks
-	readiness pods.Readiness
-	alive     time.Time     // when it last said WATCHDOG=1
-	notify    *net.UnixConn // where it says so; may be nil
-	removed   atomic.Bool   // nobody asks any more whether it is ready
 }
 
 // Run supervises the pod until it is over and everything that it made is undone. It returns what the process is to
@@ -211,28 +175,6 @@ func (s *supervisor) open() (err error) {
 	return err
 }
 
-func newApp(a *pods.App) (*app, error) {
-	policy, err := pods.ParseRestart(a.Restart)
-	if err != nil {
-		return nil, fmt.Errorf("app %s: %w", a.Name, err)
-	}
-	ready, err := pods.ParseReady(a.Ready)
-	if err != nil {
-		return nil, fmt.Errorf("app %s: %w", a.Name, err)
-	}
-	return &app{App: a, restarter: restarter{policy: policy}, readiness: ready}, nil
-}
-
-func (s *supervisor) apps(yield func(*app) bool) {
-	for _, level := range s.levels {
-		for _, a := range level {
-			if !yield(a) {
-				return
-			}
-		}
-	}
-}
-
 // make makes everything that the apps need, from the outside in; undo holds how to take it back.
 func (s *supervisor) make(ctx context.Context) error {
 	if err := s.begin(); err != nil {
@@ -332,29 +274,4 @@ func (s *supervisor) makeNamespaces() error {
 	// They stay open until the networks are detached.
 	s.undo.push("namespaces", func(context.Context) error { s.reaper.close(); return nil })
 	return nil
-}
-
-// dismantle ends what may still live in the pod, and waits for it: nothing is undone under a living process.
-func (s *supervisor) dismantle() {
-	s.dismissLauncher()
-	if s.reaper != nil && !s.reapersDead() {
-		s.killReapers()
-		for s.living() {
-			select {
-			case sig := <-s.signals:
-				s.handle(sig)
-			case <-s.children:
-				s.reap()
-			case then := <-s.kills:
-				s.killed(then)
-			}
-		}
-	}
-	if err := s.finishOutput(); err != nil {
-		s.fail(s.code, err.Error())
-	}
-	if err := s.streams.whyLost(); err != nil && s.code == 0 {
-		s.fail(ExitInternal, err.Error())
-		s.code = ExitInternal
-	}
 }

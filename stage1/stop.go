@@ -108,3 +108,28 @@ func (s *supervisor) killOutside() {
 		s.outside, s.undead = false, err
 	})
 }
+
+// dismantle ends what may still live in the pod, and waits for it: nothing is undone under a living process.
+func (s *supervisor) dismantle() {
+	s.dismissLauncher()
+	if s.reaper != nil && !s.reapersDead() {
+		s.killReapers()
+		for s.living() {
+			select {
+			case sig := <-s.signals:
+				s.handle(sig)
+			case <-s.children:
+				s.reap()
+			case then := <-s.kills:
+				s.killed(then)
+			}
+		}
+	}
+	if err := s.finishOutput(); err != nil {
+		s.fail(s.code, err.Error())
+	}
+	if err := s.streams.whyLost(); err != nil && s.code == 0 {
+		s.fail(ExitInternal, err.Error())
+		s.code = ExitInternal
+	}
+}
