@@ -108,7 +108,11 @@ func parse(s string) (Ref, error) {
 
 // parseID knows sha256:PREFIX and, from appc, sha512-PREFIX. ok is false for what is neither: an image may be called
 // sha256 and its tag may be anything but such a number.
+// All 64 digits are an ID without sha256: too, as in docker and podman: no repository of theirs may be called so.
 func parseID(s string) (ref Ref, ok bool, err error) {
+	if len(s) == 64 && strings.Trim(s, hexDigits) == "" {
+		s = "sha256:" + s
+	}
 	prefix, ok := strings.CutPrefix(s, "sha256:")
 	ref, most := Ref{Kind: ID, Algorithm: "sha256", Prefix: prefix}, 64
 	if !ok {

@@ -42,6 +42,7 @@ func TestParseRef(t *testing.T) {
 		{"aci:example.com/app:1,os=linux", "aci:example.com/app:1,os=linux", ACI},
 		{"sha256:0123456", "sha256:0123456", ID},
 		{"sha256:" + hex64, "sha256:" + hex64, ID},
+		{hex64, "sha256:" + hex64, ID},
 		{"sha512-0123456789", "sha512-0123456789", ID},
 	} {
 		t.Run(tc.in, func(t *testing.T) {

@@ -11,6 +11,7 @@ type Unit struct {
 	Gantry      string   // path of the program
 	Run         []string // words of the run line after "run", quoted
 	UUIDFile    string   // where the run line saves the UUID
+	Where       []string // global flags that say where the pod is, for the other lines, quoted
 	// Lines of the sections that are somebody's own, after ours: the later line of a setting counts.
 	Unit, Service, Install []string
 }
@@ -36,7 +37,7 @@ func (u Unit) String() string {
 		"Restart=on-failure",
 		"RuntimeDirectory=gantry", "RuntimeDirectoryPreserve=yes",
 		"ExecStart=" + strings.Join(slices.Concat([]string{u.Gantry, "run"}, u.Run), " "),
-		"ExecStopPost=-" + u.Gantry + " rm --force " + Quote("--uuid-file="+u.UUIDFile),
+		"ExecStopPost=-" + strings.Join(slices.Concat([]string{u.Gantry}, u.Where, []string{"rm", "--force", Quote("--uuid-file=" + u.UUIDFile)}), " "),
 	}), u.Service)
 	section("Install", nil, u.Install)
 	return strings.TrimSuffix(b.String(), "\n")

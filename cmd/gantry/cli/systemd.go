@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,14 +33,12 @@ func newSystemdUnitCommand(e *env) *cobra.Command {
 }
 
 func printUnit(cmd *cobra.Command, e *env, o *podOptions, args []string) error {
-	var words []string
-	cmd.InheritedFlags().Visit(func(f *pflag.Flag) { // those before the verb; the others are among args
-		words = append(words, systemd.Quote("--"+f.Name+"="+f.Value.String()))
-	})
+	words := globalWords(cmd, nil) // those before the verb; the others are among args
 	req, err := podRequest(cmd, e, o, args)
 	if err != nil || req == nil {
 		return err
 	}
+	where := globalWords(cmd, []string{"dir", "system-config", "local-config", "user-config"})
 	switch {
 	case len(req.Apps) == 0:
 		return usagef("no image: gantry systemd unit IMAGE [-- ARG...]")
@@ -48,7 +47,7 @@ func printUnit(cmd *cobra.Command, e *env, o *podOptions, args []string) error {
 	case o.terminal || o.tty:
 		return usagef("--interactive and --tty: a unit has no terminal")
 	}
-	u := systemd.Unit{UUIDFile: o.uuidFile, Install: []string{"WantedBy=multi-user.target"}, Gantry: ownPath()}
+	u := systemd.Unit{Where: where, UUIDFile: o.uuidFile, Install: []string{"WantedBy=multi-user.target"}, Gantry: ownPath()}
 	if u.UUIDFile == "" {
 		u.UUIDFile = systemd.DefaultUUIDFile
 		words = append(words, "--uuid-file-save="+u.UUIDFile)
@@ -63,6 +62,17 @@ func printUnit(cmd *cobra.Command, e *env, o *podOptions, args []string) error {
 	}
 	_, err = fmt.Fprintln(e.stdout, strings.TrimSuffix(u.String(), "\n"))
 	return err
+}
+
+// globalWords are the global flags that were given, all of them or those of names, as words of a unit.
+func globalWords(cmd *cobra.Command, names []string) []string {
+	var words []string
+	cmd.InheritedFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed && (names == nil || slices.Contains(names, f.Name)) {
+			words = append(words, systemd.Quote("--"+f.Name+"="+f.Value.String()))
+		}
+	})
+	return words
 }
 
 // ownPath is where units find this program: the name that packages give it, where that is it.
