@@ -166,7 +166,11 @@ func (r *Runtime) showImage(pod *pods.Pod, lower []string) error {
 		if unix.Stat(fmt.Sprintf("/proc/%d/root%s", run.PID, dir), &there) == nil && here.Dev == there.Dev && here.Ino == there.Ino {
 			continue
 		}
-		if err := mountInto(p, dir); err != nil {
+		err := mountInto(p, dir)
+		if errors.Is(err, unix.ESRCH) {
+			return stateErrorf("pod %s has ended", pod.UUID)
+		}
+		if err != nil {
 			return fmt.Errorf("show image to the pod: %w", err)
 		}
 	}

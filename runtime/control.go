@@ -73,7 +73,7 @@ func control(ctx context.Context, pod *pods.Pod, req *pods.ControlRequest) error
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET): // the second where nobody took the request
 		return stateErrorf("pod %s ended before it was done", pod.UUID)
 	case err != nil:
 		return fmt.Errorf("hear from the supervisor of pod %s: %w", pod.UUID, err)

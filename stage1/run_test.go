@@ -106,26 +106,33 @@ func (b *bed) prepare(apps ...*pods.App) *pods.Draft {
 		b.t.Fatal(err)
 	}
 	for i, a := range apps {
-		a.Order, a.Rootfs = i, pods.Rootfs{Lower: []string{b.lower}}
-		spec := config(a)
-		if b.edit != nil {
-			b.edit(spec)
-		}
-		data, err := json.Marshal(spec)
-		if err == nil {
-			err = d.WriteFile(pods.AppPath(a.Name, pods.ConfigFile), data)
-		}
-		if err == nil {
-			err = b.writeHooks(d, a)
-		}
-		if err == nil {
-			err = d.AddApp(a)
-		}
-		if err != nil {
-			b.t.Fatal(err)
-		}
+		a.Order = i
+		b.write(d, a)
 	}
 	return d
+}
+
+// write writes what the pod has of an app.
+func (b *bed) write(d *pods.Draft, a *pods.App) {
+	b.t.Helper()
+	a.Rootfs = pods.Rootfs{Lower: []string{b.lower}}
+	spec := config(a)
+	if b.edit != nil {
+		b.edit(spec)
+	}
+	data, err := json.Marshal(spec)
+	if err == nil {
+		err = d.WriteFile(pods.AppPath(a.Name, pods.ConfigFile), data)
+	}
+	if err == nil {
+		err = b.writeHooks(d, a)
+	}
+	if err == nil {
+		err = d.AddApp(a)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // start commits the draft and starts stage1 on it, in a mount namespace of its own, as stage0 does.
