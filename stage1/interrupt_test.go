@@ -2,12 +2,14 @@ package stage1_test
 
 import (
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -111,4 +113,48 @@ func TestInterruptWhileStarting(t *testing.T) {
 	} else {
 		b.end(d, code)
 	}
+}
+
+// A terminal whose size changes all the time does not push out a stop, while the supervisor has no time for signals: systemd does not read here.
+func TestStopAmongResizings(t *testing.T) {
+	if !box.Enter(t) {
+		return
+	}
+	b := newBed(t)
+	path := filepath.Join(t.TempDir(), "notify")
+	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer systemd.Close()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for err == nil { // to its last place
+		err = unix.Sendto(fd, []byte("full"), unix.MSG_DONTWAIT, &unix.SockaddrUnix{Name: path})
+	}
+	t.Setenv("NOTIFY_SOCKET", path)
+	d := b.prepare(sh("app", "exec sleep 1000"))
+	cmd := b.start(d, os.Stdout, os.Stderr)
+	b.awaitReady(d)
+	for range 100 {
+		if err := cmd.Process.Signal(unix.SIGWINCH); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	lost := time.AfterFunc(await.Patience, func() {
+		t.Error("the stop was not heard")
+		_ = cmd.Process.Signal(unix.SIGTERM)
+	})
+	defer lost.Stop()
+	if code := wait(cmd); code != 143 {
+		t.Errorf("exit code %d", code)
+	}
+	b.end(d, 143)
 }
