@@ -14,13 +14,30 @@ import (
 // restart begins what is then killed at its moment, see catches.
 const restart = `systemctl restart --no-block pod@$i`
 
+// lingerer is the process that lingers in restartSlow.
+const lingerer = "lingers"
+
+// restartSlow is a restart in which the answer to one ADD of macvlan is long in coming, though the interface is made: a plugin that ends when it is
+// done is a matter of milliseconds, and nobody sees it for certain on a busy machine. The plugin takes itself out of the way for the next pod.
+const restartSlow = `mkdir -p /etc/gantry/slow /etc/gantry/paths.d
+ln -sf /bin/sleep /etc/gantry/slow/` + lingerer + `
+cat >/etc/gantry/slow/macvlan <<'END'
+#!/bin/sh
+out=$(/usr/libexec/gantry/cni/macvlan "$@"); code=$?
+if [ "$CNI_COMMAND" = ADD ] && rm /etc/gantry/paths.d/slow.json; then /etc/gantry/slow/` + lingerer + ` 60; fi
+printf '%s\n' "$out"; exit $code
+END
+chmod +x /etc/gantry/slow/macvlan
+echo '{"kind": "paths", "version": "v1", "cni": ["/etc/gantry/slow"]}' >/etc/gantry/paths.d/slow.json
+` + restart
+
 // catches says by whose appearance beside the new supervisor the moment is known, and whether that one is to be killed, or the
 // supervisor.
 var catches = map[string]struct {
 	names []string
 	it    bool
 }{
-	"supervisor while a network is added": {[]string{"macvlan", "host-local"}, false},
+	"supervisor while a network is added": {[]string{lingerer}, false},
 	"launcher of an app":                  {[]string{"gantry-launch"}, true},
 	"supervisor while an app is launched": {[]string{"gantry-launch"}, false},
 }
@@ -37,7 +54,7 @@ var killings = []killing{
 	{"supervisor", true, `kill -KILL $p`},
 	{"app", true, `gantry kill --signal=KILL --app=$app $i`},
 	{"reaper", true, `kill -KILL $(pgrep -P $p -x gantry-init)`},
-	{"supervisor while a network is added", true, restart},
+	{"supervisor while a network is added", true, restartSlow},
 	{"launcher of an app", true, restart},
 	{"supervisor while an app is launched", true, restart},
 	{"fetch", false, `gantry image rm $extra >/dev/null || :
