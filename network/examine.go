@@ -105,6 +105,23 @@ func (e *Examination) CheckAt(ctx context.Context, h *Host, a Attachment, netns 
 	e.Report.Add(f)
 }
 
+// Detach adds that an attachment is abandoned by a pod that is not in sight, and with Repair detaches it. If it is in a data directory that still is
+// there, gc finds nothing left to do.
+func (e *Examination) Detach(ctx context.Context, a Attached) {
+	f := audit.Finding{
+		Pod: a.PodID, IfName: a.IfName, Network: a.Network, What: "attachment", Found: "the pod is over and still attached",
+		Hint: "gantry gc, with the --dir that it was in; if that is gone, gantry network check --repair",
+	}
+	if e.Repair {
+		if err := e.Host.Detach(ctx, a.Attachment, ""); err != nil {
+			f.Found = err.Error()
+		} else {
+			f.OK, f.Repaired, f.Hint = true, true, ""
+		}
+	}
+	e.Report.Add(f)
+}
+
 // repair gives what is still wrong.
 func (e *Examination) repair(ctx context.Context, h *Host, a Attachment, netns string) error {
 	err := h.Repair(ctx, a)
@@ -140,22 +157,33 @@ func (e *Examination) Leftovers() error {
 	if err != nil {
 		return err
 	}
-	if found == nil {
+	links, err := e.Host.strayLinks(known)
+	if err != nil {
+		return err
+	}
+	if found == nil && links == nil {
 		e.Report.Add(audit.Finding{What: "leftovers", OK: true, Found: "none"})
 	}
 	for _, what := range found {
 		e.Report.Add(audit.Finding{What: "leftovers", Found: what, Hint: "gantry gc, with the --dir that the pod was in"})
 	}
+	for _, name := range links {
+		f := audit.Finding{What: "leftovers", Found: "the interface " + name, Hint: "gantry network check --repair"}
+		if e.Repair {
+			if err := deleteLink(name); err != nil {
+				return err
+			}
+			f.OK, f.Repaired, f.Hint = true, true, ""
+		}
+		e.Report.Add(f)
+	}
 	return nil
 }
 
 func (h *Host) leftovers(state *rules.State, known []Attached) ([]string, error) {
-	owners, names := map[string]bool{}, map[string]bool{}
+	owners := map[string]bool{}
 	for _, a := range known {
 		owners[a.PodID+"-"+a.IfName], owners[a.PodID] = true, true
-		for _, class := range []rules.Class{rules.Masqueraded, rules.Restricted, rules.Routed} {
-			names[hostLinkName(class, a.PodID, a.IfName)] = true
-		}
 	}
 	var found []string
 	for _, owner := range state.Owners() {
@@ -172,14 +200,43 @@ func (h *Host) leftovers(state *rules.State, known []Attached) ([]string, error)
 			found = append(found, fmt.Sprintf("leases of %s in network %s", filepath.Base(l), filepath.Base(filepath.Dir(l))))
 		}
 	}
+	return found, nil
+}
+
+// strayLinks are host's ends of pods that are attached no more: the kernel takes them away with the pod's namespace, which lives on as long as somebody
+// outside of the pod has a descriptor of it, or of a socket in it. That may be an administrator's shell, or another pod whose app was handed it. A pod
+// that has a lease, or whose entry in the register is damaged, is not believed to be gone.
+func (h *Host) strayLinks(known []Attached) ([]string, error) {
+	names := map[string]bool{}
+	add := func(pod, ifName string) {
+		for _, class := range []rules.Class{rules.Masqueraded, rules.Restricted, rules.Routed} {
+			names[hostLinkName(class, pod, ifName)] = true
+		}
+	}
+	for _, a := range known {
+		add(a.PodID, a.IfName)
+	}
+	leases, _ := filepath.Glob(filepath.Join(h.runDir(), "leases", ".index", "*", "*")) // the pattern is well formed
+	entries, _ := filepath.Glob(filepath.Join(h.resultDir(), "results", "*"))
+	for _, path := range slices.Concat(leases, entries) {
+		owner := filepath.Base(path)
+		if i := strings.LastIndex(owner, "-"); i >= 0 {
+			add(owner[max(0, i-uuidLength):i], owner[i+1:])
+			add(owner[:i], owner[i+1:])
+		}
+	}
 	links, err := netlink.LinkList()
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
+	var stray []string
 	for _, l := range links {
 		if name := l.Attrs().Name; strings.HasPrefix(name, rules.LinkPrefix) && l.Type() == "veth" && !names[name] {
-			found = append(found, "the interface "+name)
+			stray = append(stray, name)
 		}
 	}
-	return found, nil
+	return stray, nil
 }
+
+// uuidLength is that of a pod's ID, which follows the network's name in an entry of the register.
+const uuidLength = 36

@@ -1,12 +1,25 @@
 package network
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+)
 
 // Attached is an attachment as the host's register has it.
 type Attached struct {
 	Attachment
 	// NetNS is the path that Attach was given. It means something only as long as the process in it is the pod's supervisor.
 	NetNS string
+}
+
+// Abandoned says that the process that has made the attachment is gone, or has become another one: nobody will detach it but gc. One that has a
+// network namespace at that descriptor is taken for it.
+func (a Attached) Abandoned() bool {
+	target, err := os.Readlink(a.NetNS)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && !strings.HasPrefix(target, "net:[")
 }
 
 // Register lists every attachment of this host, of pods of whatever data directory: libcni's results, which are of the host.

@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -59,5 +60,34 @@ func TestRepairOfWhatEnds(t *testing.T) {
 		both.Wait()
 		p.Close()
 		leakCheck(t, h)
+	}
+}
+
+// The namespace of a pod that is over lives on when somebody has a descriptor of it, and its link with it: check names that, and takes the link
+// away. No pod that lives loses its own, though its entry in the register is damaged.
+func TestNamespaceThatIsHeld(t *testing.T) {
+	h := lab(t)
+	live := start(t, h, attachment(t, "11111111-2222-4333-8444-555555555555", "default"))
+	held := start(t, h, attachment(t, "pod-b", "default"))
+	detach(t, h, held, held.Path())
+	if got := wrong(examine(t, h, false, live)); got != "leftovers: the interface "+held.res.HostIfName {
+		t.Errorf("found %q", got)
+	}
+	result, err := os.ReadFile(h.resultFile(live.Attachment))
+	if err == nil {
+		err = os.WriteFile(h.resultFile(live.Attachment), []byte("{"), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	examine(t, h, true, live)
+	if err := os.WriteFile(h.resultFile(live.Attachment), result, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := wrong(examine(t, h, false, live)); got != "" {
+		t.Error(got)
+	}
+	if got := strings.Join(linkNames(t), " "); strings.Contains(got, held.res.HostIfName) || !strings.Contains(got, live.res.HostIfName) {
+		t.Errorf("links: %s", got)
 	}
 }

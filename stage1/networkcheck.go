@@ -62,7 +62,11 @@ func readRequest(in io.Reader, req *audit.Request) error {
 func checkAttached(ctx context.Context, e *network.Examination, store *pods.Store, a network.Attached) {
 	pod, err := pods.OpenDir(store.PodPath(a.PodID))
 	if err != nil {
-		e.Check(ctx, a.Attachment, "") // of another data directory, or gone this moment
+		if a.Abandoned() {
+			e.Detach(ctx, a)
+		} else {
+			e.Check(ctx, a.Attachment, "") // of another data directory, or gone this moment
+		}
 		return
 	}
 	defer pod.Close()

@@ -34,7 +34,7 @@ func sweepDead(ctx context.Context, dir, uuid string) error {
 	path := filepath.Join(dir, filepath.Base(uuid)) // a lease may be anybody's: host-local writes them too
 	pod, err := pods.OpenDir(path)
 	if err != nil {
-		return fmt.Errorf("which is not in %s: stop it or run gc with the --dir that it has, or ask for another one", dir)
+		return fmt.Errorf("which is not in %s: stop it or run gc with the --dir that it has (if that is gone: gantry network check --repair), or ask for another one", dir)
 	}
 	defer pod.Close()
 	state, err := pod.State()
