@@ -118,15 +118,10 @@ func (r *Runtime) write(draft *pods.Draft, req *Request, images []*usedImage, ne
 		}
 		m.Starter = self
 	}
-	for i, n := range nets {
-		file := fmt.Sprintf("net/%d-%s.conflist", i, n.Name)
-		if err := draft.WriteFile(file, n.Conflist); err != nil {
+	for file, conflist := range r.nameNetworks(m, nets) {
+		if err := draft.WriteFile(file, conflist); err != nil {
 			return nil, nil, err
 		}
-		m.Networks = append(m.Networks, pods.Network{Name: n.Name, IfName: n.IfName, Conflist: file, Args: n.Args, Publish: len(n.Ports) > 0, NoDNS: n.NoDNS})
-	}
-	if len(nets) > 0 {
-		m.PluginDirs = r.Networks.PluginDirs
 	}
 	pod := req.pod(draft.Path())
 	for _, v := range req.Volumes {

@@ -70,7 +70,7 @@ func TestRefusals(t *testing.T) {
 		{"list --filter=", "gantry: list: --filter: ", kindUsage},
 		{"kill -s FOO x", "gantry: kill: --signal: unknown signal", kindUsage},
 		{"inspect -f {{.State}} x", `gantry: inspect: --format: "{{.State}}": want json`, kindUsage},
-		{"run-prepared --hostname=x y", "--hostname: a prepared pod has it already", kindUsage},
+		{"run-prepared --hostname=x/ y", "hostname \"x/\"", kindUsage},
 		{"gc --grace-period=9999999999999999999", "of 100 years at most", kindUsage},
 		{"--nosuch list", "gantry: list: unknown flag: --nosuch", kindUsage},
 		{"list --bogus", "gantry: list: unknown flag: --bogus", kindUsage},

@@ -40,13 +40,14 @@ type podOptions struct {
 func (o *podOptions) addFlags(fs *pflag.FlagSet) {
 	oneVar(fs, &o.req.Name, "pod-name", "NAME", "name of the pod, unique among the pods that are not over", podName)
 	o.addNetFlags(fs)
+	listVar(fs, &o.req.Ports, "port", "[HOSTIP:]HOSTPORT:PORT[/PROTO]", "publish a port of the pod; also NAME:[HOSTIP:]HOSTPORT", conf.ParsePort)
+	alias(fs, "publish", "p", "port")
 	o.addEnvFlags(fs)
 	fs.Var(&value{typ: "NAME,kind=host|empty|tmpfs,...", list: true, set: o.addVolume}, "volume", "volume of the pod: source= readOnly= recursive= mode= uid= gid= size=")
 	listVar(fs, &o.req.Mounts, "mount", "volume=NAME,target=PATH", "mount a volume into every app", bundle.ParseMount)
 	fs.VarP(bindValue(&o.req.Volumes, &o.req.Mounts), "bind", "v", "host volume and mount in one, in every app")
 	mapVar(fs, &o.req.Labels, "label", "label of the pod")
 	mapVar(fs, &o.req.Annotations, "annotation", "annotation of the pod")
-	oneVar(fs, &o.ipc, "ipc", "auto|private|parent", "auto or private: the pod's own; parent: the host's", oneOf("auto", "private", "parent", "host"))
 	oneVar(fs, &o.req.PID, "pid", "pod|app|host", "PID namespace: pod: shared by the pod's apps; app: one for each; host: the host's", oneOf(pods.PIDPod, pods.PIDApp, pods.PIDHost))
 	fs.StringVar(&o.uuidFile, "uuid-file-save", "", "`FILE` to write the pod's UUID to, before the pod is made")
 	pullVar(fs, &o.pull, runtime.PullNew)
@@ -70,6 +71,7 @@ func (o *podOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Lookup("init").Hidden = true
 }
 
+// addNetFlags defines what run-prepared takes, too.
 func (o *podOptions) addNetFlags(fs *pflag.FlagSet) {
 	fs.Var(&value{typ: "NAME[:IP=ADDR],...", list: true, set: func(s string) error {
 		o.net = append(o.net, s)
@@ -81,8 +83,7 @@ func (o *podOptions) addNetFlags(fs *pflag.FlagSet) {
 	net.Annotations = map[string][]string{optionalValue: {"true"}}
 	alias(fs, "network", "", "net")
 	fs.Lookup("network").NoOptDefVal = ""
-	listVar(fs, &o.req.Ports, "port", "[HOSTIP:]HOSTPORT:PORT[/PROTO]", "publish a port of the pod; also NAME:[HOSTIP:]HOSTPORT", conf.ParsePort)
-	alias(fs, "publish", "p", "port")
+	oneVar(fs, &o.ipc, "ipc", "auto|private|parent", "auto or private: the pod's own; parent: the host's", oneOf("auto", "private", "parent", "host"))
 	oneVar(fs, &o.req.Hostname, "hostname", "NAME", "host name in the pod (default gantry-UUID)", hostName)
 	listsVar(fs, &o.req.DNS.Servers, "dns", "ADDRESS,...", "name server; host: the host's resolv.conf; none: none", o.parseDNS)
 	listVar(fs, &o.req.DNS.Search, "dns-search", "DOMAIN", "domain to search", domain)

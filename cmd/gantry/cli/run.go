@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -197,46 +196,6 @@ func runUsage(cmd *cobra.Command) error {
 	fmt.Fprintf(w, "Usage:\n  %s\n\nFlags of the pod:\n%s\nFlags of an app, after its image:\n%s\nGlobal flags:\n%s",
 		cmd.UseLine(), cmd.LocalFlags().FlagUsages(), app.FlagUsages(), cmd.InheritedFlags().FlagUsages())
 	return nil
-}
-
-func newRunPreparedCommand(e *env) *cobra.Command {
-	var uuidFile string
-	var detach, interactive bool
-	cmd := verb("run-prepared [flags] POD", "Run a pod that was prepared", nil)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return runPrepared(cmd.Context(), e, args, uuidFile, detach)
-	}
-	fs := cmd.Flags()
-	addUUIDFile(fs, &uuidFile)
-	fs.BoolVarP(&detach, "detach", "d", false, "leave the pod running and print its UUID")
-	fs.BoolVarP(&interactive, "interactive", "i", false, "accepted: an app in the foreground has the caller's terminal")
-	for _, name := range strings.Fields("net dns dns-search dns-opt dns-domain hostname hosts-entry ipc") {
-		refusedVar(fs, name, "a prepared pod has it already: say it to gantry prepare", "")
-	}
-	noMetadataVar(fs)
-	return cmd
-}
-
-func runPrepared(ctx context.Context, e *env, args []string, uuidFile string, detach bool) error {
-	if err := needHost(); err != nil {
-		return err
-	}
-	r, err := e.runtime()
-	if err != nil {
-		return err
-	}
-	pod, err := openPod(r.Pods(), args, uuidFile)
-	if err != nil {
-		return err
-	}
-	p, err := r.TakePrepared(ctx, pod)
-	if err != nil {
-		return err
-	}
-	if !detach {
-		return errors.Join(r.Exec(p), p.Release()) // it stays prepared
-	}
-	return started(e, p.UUID, detachPod(ctx, e, r, p, unitOptions{}, (*runtime.Prepared).Release))
 }
 
 func addUUIDFile(fs *pflag.FlagSet, dst *string) {
