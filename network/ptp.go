@@ -16,9 +16,6 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
-	"github.com/vishvananda/netlink"
-
-	"github.com/gantryrun/gantry/network/conf"
 	"github.com/gantryrun/gantry/network/rules"
 )
 
@@ -54,7 +51,7 @@ func (c *call) ptpAdd(ctx context.Context) (*types100.Result, error) {
 	if err := c.exec.host.enableForwarding(v.families()); err != nil {
 		return nil, err
 	}
-	made, err := c.makeLink(&pc, v)
+	made, err := c.makeLink(v)
 	if err != nil {
 		return nil, err
 	}
@@ -75,21 +72,15 @@ func (c *call) ptpAdd(ctx context.Context) (*types100.Result, error) {
 }
 
 // makeLink makes the pair, after the rules, which are to guard its packets; made says that there was no table of them.
-func (c *call) makeLink(pc *ptpConf, v *veth) (made bool, err error) {
-	if pc.IPAM.Type != conf.TypeLeases { // no lease keeps forgetNetwork away
-		unlock, err := c.exec.host.lockState()
-		if err != nil {
-			return false, err
-		}
-		defer unlock()
-	}
+func (c *call) makeLink(v *veth) (made bool, err error) {
 	if made, err = rules.Ensure(v.group); err != nil {
 		return false, err
 	}
 	return made, v.create(c.netns)
 }
 
-// ptpDel takes back what ptpAdd made. The lease is last: its address may be another pod's from then on.
+// ptpDel takes back what ptpAdd made. The lease is last: its address may be another pod's from then on. The network's element of the rules
+// stays for its next pod, until Reset: it is about its own links only.
 func (c *call) ptpDel(ctx context.Context) error {
 	var pc ptpConf
 	if err := json.Unmarshal(c.stdin, &pc); err != nil {
@@ -106,30 +97,10 @@ func (c *call) ptpDel(ctx context.Context) error {
 		} else if _, owned, err := c.otherPool(pc.Name, lc); err != nil || owned { // this pod was refused
 			return err
 		}
-		return errors.Join(c.dropGateways(), c.openSubnets(), os.RemoveAll(c.poolFile(pc.Name)), rules.Remove(rules.Elements{Network: networkGroup(pc.Name)}))
+		return errors.Join(c.dropGateways(), c.openSubnets(), os.RemoveAll(c.poolFile(pc.Name)))
 	}
-	if _, err := c.runIPAM(ctx, pc.IPAM.Type, last); err != nil || pc.IPAM.Type == conf.TypeLeases {
-		return err
-	}
-	return c.forgetNetwork(&pc)
-}
-
-// forgetNetwork is for networks whose addresses another plugin hands out: links say whether the pod was the last.
-func (c *call) forgetNetwork(pc *ptpConf) error {
-	unlock, err := c.exec.host.lockState()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	group, own := networkGroup(pc.Name), pc.hostLinkName(c)
-	links, err := netlink.LinkList()
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		return fmt.Errorf("list links: %w", err)
-	}
-	if err != nil || slices.ContainsFunc(links, func(l netlink.Link) bool { return l.Attrs().Group == group && l.Attrs().Name != own }) {
-		return nil
-	}
-	return rules.Remove(rules.Elements{Network: group})
+	_, err := c.runIPAM(ctx, pc.IPAM.Type, last)
+	return err
 }
 
 // networkGroup is the group of the host's links of a network, by which the rules know which pods are of one network.

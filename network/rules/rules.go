@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -164,20 +165,32 @@ func ownerOf(f Forward) string {
 
 // batch is one transaction in the making.
 type batch struct {
-	conn *nftables.Conn
-	err  error
+	conn    *nftables.Conn
+	err     error
+	deletes bool
 }
+
+// linger is how long the socket of a transaction that has deleted something stays open, see dial.
+const linger = time.Second
 
 // commit sends what fill puts into a batch as one transaction.
 func commit(fill func(*batch)) error {
-	return dial(func(conn *nftables.Conn) error {
-		b := &batch{conn: conn}
-		fill(b)
-		if b.err != nil {
-			return b.err
+	conn, err := nftables.New(nftables.AsLasting())
+	if err != nil {
+		return err
+	}
+	b := &batch{conn: conn}
+	defer func() {
+		if b.deletes {
+			time.AfterFunc(linger, func() { _ = conn.CloseLasting() })
+		} else {
+			closeAside(conn)
 		}
-		return once(conn.Flush())
-	})
+	}()
+	if fill(b); b.err != nil {
+		return b.err
+	}
+	return once(conn.Flush())
 }
 
 // once says each of joined errors once, on one line: where nf_tables lacks something, every message after the first fails too.
@@ -235,16 +248,19 @@ func current(network uint32) (found, whole, known bool, err error) {
 // groupKey is a group with itself, as the packet's registers have it: in the order of this machine.
 func groupKey(group uint32) []byte { return append(native32(group), native32(group)...) }
 
-// dial opens a socket for f. Closing it is not waited for: since Linux 5.18 the close of any nf_tables socket waits until
-// what any process has deleted is freed, an RCU grace period of some 10 ms.
+// dial opens a socket for f, to ask. Closing it is not waited for: since Linux 5.18 the close of any nf_tables socket waits until
+// what any process has deleted is freed, an RCU grace period of some 10 ms, unless the kernel has begun with all of that. So has it soon, but not
+// at once: the socket that has deleted stays open for a while, or until the process ends, which waits for nothing then.
 func dial(f func(*nftables.Conn) error) error {
 	conn, err := nftables.New(nftables.AsLasting())
 	if err != nil {
 		return err
 	}
-	defer func() { go func() { _ = conn.CloseLasting() }() }()
+	defer closeAside(conn)
 	return f(conn)
 }
+
+func closeAside(conn *nftables.Conn) { go func() { _ = conn.CloseLasting() }() }
 
 func (b *batch) add(e Elements) {
 	for s, el := range e.each {
@@ -255,6 +271,7 @@ func (b *batch) add(e Elements) {
 // remove adds each element before it deletes it. So deleting one that is not there is no error, and one that exists with
 // another value makes the whole transaction fail.
 func (b *batch) remove(e Elements) {
+	b.deletes = true
 	for s, el := range e.each {
 		b.elements(s, el)
 		b.err = errors.Join(b.err, b.conn.SetDeleteElements(s, []nftables.SetElement{el}))

@@ -119,6 +119,9 @@ func links(Options) ([]string, error) {
 	return out, nil
 }
 
+// knownNetworks is the set of gantry's table that has an element for each network that had a pod, as long as there is the table.
+var knownNetworks = regexp.MustCompile(`set networks \{[^}]*\}`)
+
 // nftRules lists the ruleset line by line, without counters. No nft program, no rules that it could show.
 func nftRules(opts Options) ([]string, error) {
 	cmd := exec.Command("nft", "-s", "list", "ruleset")
@@ -131,7 +134,7 @@ func nftRules(opts Options) ([]string, error) {
 	}
 	var lines []string
 	for table := range strings.SplitSeq(string(out), "\n}\n") {
-		if opts.Standing && strings.HasPrefix(table, "table inet gantry {") && !strings.Contains(table, "elements =") {
+		if opts.Standing && strings.HasPrefix(table, "table inet gantry {") && !strings.Contains(knownNetworks.ReplaceAllString(table, ""), "elements =") {
 			continue
 		}
 		for line := range strings.Lines(table) {
