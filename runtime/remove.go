@@ -185,7 +185,13 @@ func (r *Runtime) undo(ctx context.Context, pod *pods.Pod, skip []string) error 
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env, cmd.Stderr, cmd.ExtraFiles = os.Environ(), &stderr, []*os.File{dir}
 	if err := runBound(cmd); err != nil {
-		return fmt.Errorf("undo pod %s: %w: %s", pod.UUID, err, strings.TrimSpace(stderr.String()))
+		if said := strings.TrimSpace(strings.TrimPrefix(stderr.String(), "gantry: run: ")); said != "" {
+			err = fmt.Errorf("%w: %s", ErrUndo, said)
+		}
+		return fmt.Errorf("undo pod %s: %w", pod.UUID, err)
 	}
 	return nil
 }
+
+// ErrUndo: something that a pod's supervisor made could not be taken back, so that its directory stays.
+var ErrUndo = errors.New("not all of it could be taken back")

@@ -52,5 +52,5 @@ func runGC(ctx context.Context, e *env, o runtime.GCOptions, format string) erro
 			fmt.Fprintln(e.stdout, uuid)
 		}
 	}
-	return err
+	return undoHint(err)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -110,8 +111,16 @@ func newRmCommand(e *env) *cobra.Command {
 			if err == nil {
 				fmt.Fprintln(e.stdout, pod.UUID)
 			}
-			return err
+			return undoHint(err)
 		})
 	}
 	return cmd
+}
+
+// undoHint says what there is to do about a pod that cannot be removed.
+func undoHint(err error) error {
+	if errors.Is(err, runtime.ErrUndo) && !strings.Contains(err.Error(), "--skip-plugin") {
+		return withHint(err, "if it is a network plugin that cannot do it any more: gantry gc --skip-plugin=TYPE removes the pod without it")
+	}
+	return err
 }
