@@ -32,6 +32,7 @@ func (r *Runtime) startAhead() *ahead {
 	a := &ahead{jobs: make(chan func() error), done: make(chan error)}
 	go func() {
 		goruntime.LockOSThread() // never unlocked: the thread ends with the goroutine, or is stage1
+		relax()
 		err := ownMounts()
 		if err == nil {
 			_ = a.launch(r) // stage1 starts one itself then, and says why it cannot

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"syscall"
 
 	"github.com/gantryrun/gantry/pods"
@@ -62,6 +63,8 @@ func (r *Runtime) Enter(ctx context.Context, pod *pods.Pod, opts EnterOptions) e
 	if err := r.leave(); err != nil {
 		return err
 	}
+	goruntime.LockOSThread()
+	relax()
 	if err := syscall.Exec(launch, argv, os.Environ()); err != nil {
 		return fmt.Errorf("execute %s: %w", launch, err)
 	}

@@ -213,6 +213,7 @@ func (p *Prepared) spawn(argv []string, files []*os.File) (pid int, err error) {
 	go func() {
 		defer close(done)
 		goruntime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		relax()
 		if err = p.ownMounts(); err != nil {
 			return
 		}
