@@ -163,6 +163,7 @@ func (s *supervisor) reap() {
 func (s *supervisor) stray(pid int, status unix.WaitStatus) {
 	if pid == s.launcherPID {
 		s.launcherPID = 0
+		s.rest()
 		return
 	}
 	if s.launching {

@@ -42,6 +42,7 @@ func (s *supervisor) startNext() {
 		s.announce.ready()
 		s.watchdog.start()
 		s.register()
+		s.rest()
 	}
 }
 
