@@ -24,7 +24,7 @@ func init() {
 	if len(os.Args) > 1 && os.Args[1] == "init" {
 		libcontainer.Init()
 	}
-	runtime.LockOSThread()           // main stays on the process's first thread, which is no other's to move between cgroups
+	runtime.LockOSThread()           // main stays on the process's first thread: another one is moved between cgroups
 	_ = os.Setenv("GOMAXPROCS", "1") // for that second stage, which gets ours and wants no more; ours is decided
 }
 

@@ -52,8 +52,8 @@ func (p *place) make(config *cgroups.Cgroup) error {
 	return m.Apply(nobody)
 }
 
-// enter moves the calling thread, which has to be locked and not the first of the process: cgroup.procs lists processes by that, and whoever
-// kills what is listed would kill us. What failed half-way is undone by leave.
+// enter moves the calling thread, which has to be locked, and not the first of the process: the process's memory is counted where that is. As
+// long as the thread is there, whoever kills all in the cgroup kills us. What failed half-way is undone by leave.
 func (p *place) enter() error {
 	own, err := cgroups.ParseCgroupFile("/proc/self/cgroup")
 	if err != nil {

@@ -83,6 +83,9 @@ func killCgroup(dir string) error {
 			if err != nil {
 				return err
 			}
+			if pid == os.Getpid() {
+				continue // a thread of ours, from which somebody is being born: he will not be, without us
+			}
 			if unix.Kill(pid, unix.SIGKILL) == nil && !dying(pid) {
 				alive++
 			}
