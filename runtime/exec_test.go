@@ -15,6 +15,7 @@ import (
 
 	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/pods"
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 // execPrepared is the other process of TestExec: it becomes the supervisor of the pod at path.
@@ -101,14 +102,12 @@ func TestDropAhead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var data []byte
+	await.Until(t, "a launcher that was started ahead", func() bool { // it may still be on its way, and Drop ends it there
+		data, _ = os.ReadFile(pid)
+		return strings.HasSuffix(string(data), "\n")
+	})
 	if err := r.Drop(p); err != nil {
-		t.Fatal(err)
-	}
-	data, err := os.ReadFile(pid)
-	if errors.Is(err, os.ErrNotExist) {
-		t.Fatal("no launcher was started ahead")
-	}
-	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat("/proc/" + strings.TrimSpace(string(data))); err == nil {
