@@ -1,7 +1,9 @@
 package network
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/gantryrun/gantry/network/netlab"
 )
@@ -34,5 +36,33 @@ func TestDefaultNetworkReaches(t *testing.T) {
 	})
 	if t.Failed() {
 		t.Log(ruleset(t))
+	}
+}
+
+// A network of IPv6 alone: everything works that does with both, and what only IPv4 could do is refused.
+func TestIPv6Alone(t *testing.T) {
+	h := lab(t)
+	out := netlab.NewOutside(t, "uplink0")
+	src := written(t, t.TempDir(), `{"type": "gantry-ptp", "ipMasq": true, "ipam": {"type": "gantry-leases", "ranges": [[{"subnet": "fd00:40::/64"}]],
+		"routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}}, {"type": "gantry-portmap", "capabilities": {"portMappings": true}}`)
+	a := start(t, h, attachmentFrom(t, src, "pod-a", "n:IP=fd00:40::77", "8080:80"))
+	b := start(t, h, attachmentFrom(t, src, "pod-b", "n"))
+	serve(t, a, ":80")
+	serve(t, out, ":80")
+	reaches(t, b, "[fd00:40::77]:80", b.ip6().String())
+	reaches(t, onHost{}, "[fd00:40::77]:80", "fd00:40::1")
+	reaches(t, a, hostPort(out.IP6, 80), out.Host6.String())
+	reaches(t, out, hostPort(out.Host6, 8080), out.IP6.String())
+	reaches(t, a, hostPort(out.Host6, 8080), "fd00:40::1") // its own, by the host
+	if got, err := ask(out, hostPort(out.Host4, 8080), time.Second); err == nil {
+		t.Errorf("published on IPv4, to %q", got)
+	}
+	if got := wrong(examine(t, h, false, a, b)); got != "" {
+		t.Error(got)
+	}
+	ns := netlab.New(t)
+	_, err := h.Attach(t.Context(), attachmentFrom(t, src, "pod-c", "n", "127.0.0.1:8081:80"), ns.Path())
+	if err == nil || !strings.Contains(err.Error(), "publish port 8081 on 127.0.0.1: the pod has no address of that family") {
+		t.Errorf("published on an address of IPv4: %v", err)
 	}
 }

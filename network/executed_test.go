@@ -144,6 +144,8 @@ func TestExecutedPlugins(t *testing.T) {
 			"ipam": {"type": "host-local", "subnet": "192.0.2.0/24", "dataDir": "DATA"}}`, "192.0.2.50"},
 		"capability ips": {"n:IP=192.0.2.51/24", `{"cniVersion": "1.0.0", "name": "n", "plugins": [{"type": "macvlan", "master": "uplink0",
 			"capabilities": {"ips": true}, "ipam": {"type": "static"}}]}`, "192.0.2.51"},
+		"built in, of the oldest version": {"n", `{"cniVersion": "0.3.0", "name": "n", "plugins": [{"type": "gantry-ptp",
+			"ipam": {"type": "gantry-leases", "subnet": "10.20.0.0/24"}}]}`, "10.20.0.2"},
 		"built in, of an old version": {"n", `{"cniVersion": "0.3.1", "name": "n", "plugins": [{"type": "gantry-ptp",
 			"ipam": {"type": "gantry-leases", "subnet": "10.20.0.0/24"}},
 			{"type": "gantry-portmap", "capabilities": {"portMappings": true}}]}`, "10.20.0.2"},

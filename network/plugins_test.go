@@ -37,6 +37,7 @@ var pluginCases = map[string]pluginCase{
 	"bridge, masqueraded, with portmap and firewall": {needs: "nat", plugins: `{"type": "bridge", "bridge": "lab-br0", "isGateway": true, "ipMasq": true, ` + hostLocal + `},
 		{"type": "portmap", "capabilities": {"portMappings": true}, "backend": "nftables"}, {"type": "firewall", "backend": "iptables"}`, ip: "10.20.0.2", asked: "host"},
 	"ptp":             {plugins: `{"type": "ptp", ` + hostLocal + `}`, ip: "10.20.0.2", asked: "host"},
+	"ptp, CNI 0.3.0":  {plugins: `{"type": "ptp", ` + hostLocal + `}`, ip: "10.20.0.2", asked: "host", version: "0.3.0"},
 	"ptp, CNI 0.3.1":  {plugins: `{"type": "ptp", ` + hostLocal + `}`, ip: "10.20.0.2", asked: "host", version: "0.3.1"},
 	"ptp, CNI 0.4.0":  {plugins: `{"type": "ptp", ` + hostLocal + `}`, ip: "10.20.0.2", asked: "host", version: "0.4.0"},
 	"ptp, CNI 1.0.0":  {plugins: `{"type": "ptp", ` + hostLocal + `}`, ip: "10.20.0.2", asked: "host", version: "1.0.0"},

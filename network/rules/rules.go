@@ -56,7 +56,7 @@ type Elements struct {
 // whatever pods had in it is gone.
 func Ensure(network uint32) (made bool, err error) {
 	found, whole, known, err := current(network)
-	if err == nil && !(whole && known) {
+	if err == nil && (!whole || !known) {
 		err = commit(func(b *batch) {
 			if !whole { // no table, one of an older gantry, or one that was flushed
 				create(b)
