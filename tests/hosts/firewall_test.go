@@ -91,6 +91,26 @@ func TestFirewalls(t *testing.T) {
 	}
 }
 
+// Debian's nftables.service flushes everybody's rules at each restart and reload. With gantry-network.service, the pods have theirs back.
+func TestNftablesService(t *testing.T) {
+	m := ownHost(t)
+	m.neighbour(t)
+	m.put(t, "packaging/systemd/gantry-network.service", "/etc/systemd/system/gantry-network.service")
+	m.sh(t, "systemctl daemon-reload; systemctl enable gantry-network; systemctl start nftables")
+	m.sh(t, "gantry run --detach --pod-name=web --port=8080:80/tcp "+busybox+" -- httpd -f -p 80 -h /etc")
+	for _, how := range []string{"restart", "reload", "reload"} {
+		m.passes(t, "web", 8080)
+		m.sh(t, "nft add table inet probe; systemctl "+how+" nftables")
+		await.Until(t, "the flush by "+how, func() bool { return !m.lets(t, "nft list table inet probe") })
+	}
+	m.passes(t, "web", 8080)
+	await.Until(t, "all to be well", func() bool { return m.lets(t, "gantry network check") })
+	if s := m.show(t, "gantry-network.service", "Result"); s != "success" {
+		t.Errorf("the service: %s\n%s", s, m.journal(t, "gantry-network.service"))
+	}
+	m.must(t, "gantry", "rm", "--force", "web")
+}
+
 // ownHost is a host for one test, which may do with it what it likes.
 func ownHost(t *testing.T) machine {
 	t.Helper()

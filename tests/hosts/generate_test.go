@@ -133,7 +133,7 @@ b=$(date +%s%N); echo $n $((b - a)); rm -r /run/out; done; done`
 // What the packages ship passes systemd's check and runs; so do the examples.
 func TestPackaged(t *testing.T) {
 	m := boot(t)
-	units := []string{"gantry-gc.service", "gantry-gc.timer", "gantry-image-gc.service", "gantry-image-gc.timer", "gantry-list.socket", "gantry-metrics.socket"}
+	units := []string{"gantry-gc.service", "gantry-gc.timer", "gantry-image-gc.service", "gantry-image-gc.timer", "gantry-list.socket", "gantry-metrics.socket", "gantry-network.service"}
 	for _, u := range []string{"gantry-list@.service", "gantry-metrics@.service"} {
 		m.put(t, "packaging/systemd/"+u, "/run/systemd/system/"+u)
 	}
