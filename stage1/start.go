@@ -84,7 +84,7 @@ func (s *supervisor) launch(apps []*app) {
 	case err != nil && s.hold:
 		go func() { s.launched <- err }() // for the loop to hear
 	case err != nil:
-		s.launchOver(err)
+		s.launchFailed(err)
 	case s.hold:
 		s.held = l
 	}
@@ -202,8 +202,29 @@ func (s *supervisor) notStartedApp(a *app, msg answer) {
 	s.over(a, &pods.AppRun{Code: msg.Code, Reason: msg.Error})
 }
 
-// launchOver takes that the launcher is done, with err or without. An app of which it said nothing was not started.
+// launchOver takes that the launcher is done, with err or without. An app of which it said nothing counts as not started; but it may run, if the
+// launcher was killed: nobody would know of it, and it would be in the way of every other start.
 func (s *supervisor) launchOver(err error) {
+	var unknown []string
+	for a := range s.apps {
+		if a.starting {
+			unknown = append(unknown, s.appCgroups(a.Name)...)
+		}
+	}
+	if unknown == nil || s.killing {
+		s.launchFailed(err)
+		return
+	}
+	s.killInBackground(unknown, "", func(undead error) {
+		if err == nil {
+			err = undead
+		}
+		s.launchFailed(err)
+	})
+}
+
+// launchFailed ends the starts of which nobody said how they ended.
+func (s *supervisor) launchFailed(err error) {
 	code, why := ExitInternal, "gantry-launch died"
 	switch {
 	case s.killing: // by us: the app may even have run

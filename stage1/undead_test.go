@@ -52,10 +52,15 @@ const deadlocked = "touch /up; while :; do echo x >/disk/file; done"
 func withDisk(dir, pid string) func(*specs.Spec) {
 	return func(s *specs.Spec) {
 		if pid == pods.PIDHost {
-			s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.PIDNamespace })
+			withoutPID(s)
 		}
 		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/disk", Type: "bind", Source: dir, Options: []string{"bind", "rw"}})
 	}
+}
+
+// withoutPID is what stage0 writes of an app in the host's PID namespace.
+func withoutPID(s *specs.Spec) {
+	s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.PIDNamespace })
 }
 
 // awaitState waits until a process of the app is in the state, as ps shows it.
