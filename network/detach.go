@@ -45,7 +45,7 @@ func (h *Host) detach(ctx context.Context, a Attachment, list *libcni.NetworkCon
 	x := &pluginExec{host: h, list: list, links: links}
 	rt := a.runtimeConf(netns)
 	inject := map[string]any{"name": list.Name, "cniVersion": list.CNIVersion}
-	if knows, err := version.GreaterThanOrEqualTo(list.CNIVersion, "0.4.0"); err == nil && knows {
+	if knows, err := version.GreaterThanOrEqualTo(list.CNIVersion, "0.4.0"); err == nil && knows && conf.Executes(list) { // ours need none
 		// A damaged file is as good as none.
 		if prev, err := h.cni(x).GetNetworkListCachedResult(list, rt); err == nil && prev != nil {
 			inject["prevResult"] = prev

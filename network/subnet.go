@@ -36,6 +36,7 @@ func (v *veth) closeSubnets(nl *netlink.Handle, again bool) error {
 	if v.subnets == "" {
 		return nil
 	}
+	var all []netlink.Route
 	for _, e := range v.ends {
 		p := e.addr.Masked()
 		file := filepath.Join(v.subnets, strings.ReplaceAll(p.String(), "/", ","))
@@ -43,8 +44,10 @@ func (v *veth) closeSubnets(nl *netlink.Handle, again bool) error {
 			continue
 		}
 		err := remember(v.subnets, filepath.Base(file))
-		all, lerr := hostRoutes()
-		if err = errors.Join(err, lerr); err == nil && covering(all, p) == nil {
+		if err == nil && all == nil {
+			all, err = hostRoutes()
+		}
+		if err == nil && covering(all, p) == nil {
 			err = nl.RouteAdd(unreachable(p))
 		}
 		if err == nil || errors.Is(err, unix.EEXIST) {

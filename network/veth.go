@@ -176,10 +176,7 @@ func (v *veth) configureHost(nl *netlink.Handle, link netlink.Link) error {
 	for _, e := range v.ends {
 		on := link
 		if v.onLo(e) {
-			var err error
-			if on, err = nl.LinkByName("lo"); err != nil {
-				return fmt.Errorf("find lo: %w", err)
-			}
+			on = loopback()
 			if err := remember(v.gateways, e.gateway.String()); err != nil {
 				return err
 			}

@@ -3,6 +3,9 @@ package conf
 import (
 	_ "embed"
 	"fmt"
+	"slices"
+
+	"github.com/containernetworking/cni/libcni"
 )
 
 // The plugin types that gantry implements itself and runs in process. Their names are gantry's own, so that a conflist
@@ -16,6 +19,14 @@ const (
 // Builtin says whether gantry implements a plugin type itself.
 func Builtin(plugin string) bool {
 	return plugin == TypePTP || plugin == TypePortmap || plugin == TypeLeases
+}
+
+// Executes says whether a chain has a plugin that gantry does not implement itself.
+func Executes(l *libcni.NetworkConfigList) bool {
+	return slices.ContainsFunc(l.Plugins, func(p *libcni.PluginConfig) bool {
+		ipam := p.Network.IPAM.Type
+		return !Builtin(p.Network.Type) || ipam != "" && !Builtin(ipam)
+	})
 }
 
 //go:embed default.conflist

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containernetworking/cni/libcni"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -226,5 +227,23 @@ func TestDocumentedExample(t *testing.T) {
 	nets, err := src.Freeze(Selection{Networks: []Request{{Name: "default"}}}, nil)
 	if err != nil || !strings.Contains(string(nets[0].Conflist), "10.30.0.0/16") {
 		t.Errorf("freeze: %v, %v", nets, err)
+	}
+}
+
+// TestNoDNS: only of gantry's own plugins it is known beforehand that they say nothing of DNS.
+func TestNoDNS(t *testing.T) {
+	for plugin, want := range map[string]bool{
+		`{"type": "gantry-ptp", "ipam": {"type": "gantry-leases"}}`:                                        true,
+		`{"type": "gantry-ptp", "ipam": {"type": "gantry-leases"}, "dns": {"nameservers": ["192.0.2.1"]}}`: false,
+		`{"type": "gantry-ptp", "ipam": {"type": "host-local"}}`:                                           false,
+		`{"type": "gantry-ptp", "ipam": {"type": "gantry-leases"}}, {"type": "tuning"}`:                    false,
+	} {
+		list, err := libcni.NetworkConfFromBytes([]byte(`{"cniVersion": "1.0.0", "name": "n", "plugins": [` + plugin + `]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := noDNS(list); got != want {
+			t.Errorf("%s: %v", plugin, got)
+		}
 	}
 }

@@ -162,10 +162,9 @@ func findPlugin(name string, dirs []string) error {
 }
 
 func noDNS(l *libcni.NetworkConfigList) bool {
-	return !slices.ContainsFunc(l.Plugins, func(p *libcni.PluginConfig) bool {
-		dns, ipam := p.Network.DNS, p.Network.IPAM.Type
-		said := dns.Domain != "" || dns.Nameservers != nil || dns.Search != nil || dns.Options != nil
-		return said || !Builtin(p.Network.Type) || ipam != "" && !Builtin(ipam)
+	return !Executes(l) && !slices.ContainsFunc(l.Plugins, func(p *libcni.PluginConfig) bool {
+		dns := p.Network.DNS
+		return dns.Domain != "" || dns.Nameservers != nil || dns.Search != nil || dns.Options != nil
 	})
 }
 
