@@ -278,8 +278,10 @@ func TestTwoAppsShareNamespaces(t *testing.T) {
 		return
 	}
 	b := newBed(t)
-	const look = "for n in net ipc uts pid mnt cgroup; do readlink /proc/self/ns/$n; done"
-	d := b.prepare(sh("one", look), sh("two", look))
+	b.share()
+	// Each stays until the other has looked: the number of a namespace that has gone is free for the next one.
+	const look = "for n in net ipc uts pid mnt cgroup; do readlink /proc/self/ns/$n; done; touch /share/ME; until [ -e /share/OTHER ]; do sleep 0.05; done"
+	d := b.prepare(sh("one", strings.NewReplacer("ME", "one", "OTHER", "two").Replace(look)), sh("two", strings.NewReplacer("ME", "two", "OTHER", "one").Replace(look)))
 	var out strings.Builder
 	if code := wait(b.start(d, &out, os.Stderr)); code != 0 {
 		t.Errorf("exit code %d", code)
