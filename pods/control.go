@@ -14,6 +14,7 @@ type ControlRequest struct {
 	Verb    string   `json:"verb"` // Control...
 	App     string   `json:"app"`
 	Streams []string `json:"streams,omitempty"` // of ControlAttach: Attach...; none: all that there are
+	Session int      `json:"session,omitempty"` // of ControlGuard: its leader's PID
 }
 
 // What ControlRequest.Verb can be.
@@ -36,6 +37,9 @@ const (
 	ControlAttach = "attach"
 	// ControlEOF, on the connection of an attached client, ends the app's stdin, for good.
 	ControlEOF = "eof"
+	// ControlGuard has the supervisor kill, when the connection ends, what is left of the session of a command that entered the app: its client was
+	// killed. One that is done says anything first. There is no reply before that.
+	ControlGuard = "guard"
 )
 
 // The streams of an app that can be attached to: what a client writes to, and what it reads from. AttachTTYIn is the master of the

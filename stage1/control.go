@@ -116,6 +116,9 @@ func (s *supervisor) hear(c *net.UnixConn, in *json.Decoder, session *session) e
 	if o.Version != pods.Version {
 		return fmt.Errorf("%w: %q", pods.ErrVersion, o.Version)
 	}
+	if o.Verb == pods.ControlGuard {
+		return s.guard(c, in, o.ControlRequest)
+	}
 	done := make(chan error, 1)
 	o.done = func(err error) { done <- err }
 	select {

@@ -59,7 +59,16 @@ func populated(dir string) bool {
 }
 
 // killTree sends SIGKILL to all below dir and returns who they were.
-func killTree(dir string) (pids []string, err error) {
+func killTree(dir string) ([]string, error) {
+	pids, err := members(dir)
+	for _, pid := range pids {
+		killMember(pid, nil)
+	}
+	return pids, err
+}
+
+// members are the processes in the cgroup dir and below.
+func members(dir string) (pids []string, err error) {
 	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
@@ -71,10 +80,7 @@ func killTree(dir string) (pids []string, err error) {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
 			return nil
 		}
-		for pid := range strings.FieldsSeq(string(data)) {
-			pids = append(pids, pid)
-			killMember(pid)
-		}
+		pids = append(pids, strings.Fields(string(data))...)
 		return err
 	})
 	return pids, err
@@ -98,8 +104,8 @@ func describe(pids []string) string {
 	return strings.Join(out, ", ")
 }
 
-// killMember kills a process that was listed in a cgroup of the pod. PID 0 is of another PID namespace.
-func killMember(pid string) {
+// killMember kills a process that was listed in a cgroup of the pod, if it is meant (nil: it is). PID 0 is of another PID namespace.
+func killMember(pid string, meant func(string) bool) {
 	n, err := strconv.Atoi(pid)
 	if err != nil || n <= 1 || n == os.Getpid() {
 		return
@@ -109,6 +115,9 @@ func killMember(pid string) {
 		return
 	}
 	defer unix.Close(fd)
+	if meant != nil && !meant(pid) { // its number was another's
+		return
+	}
 	_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
 }
 

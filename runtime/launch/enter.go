@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -102,6 +103,9 @@ func enter(o EnterOptions, started func()) (int, error) {
 	}
 	defer last.close()
 	last.followUs(o.TTY)
+	if o.Limit == 0 { // else it is the supervisor that asks
+		last.guard = guard{socket: filepath.Join(filepath.Dir(o.StateDir), pods.ControlFile), app: o.App}
+	}
 
 	umask := 0o022 // libcontainer's for an app; a second process would have that of our caller
 	if m := spec.Process.User.Umask; m != nil {
@@ -245,6 +249,7 @@ func startIn(container *libcontainer.Container, process *libcontainer.Process, l
 		}
 		return clearer(last.explain(err), process, nil)
 	}
+	last.guard.watch(process)
 	err = last.wait()
 	if err != nil {
 		_, _ = process.Wait() // the exit status of gantry-init says less than err
@@ -258,10 +263,14 @@ func forward(process *libcontainer.Process, signals <-chan os.Signal) {
 	}
 }
 
-// waitFor kills the command when limit is over; 0 is none.
+// waitFor kills the command, with what of its process group it has started, when limit is over; 0 is none.
 func waitFor(process *libcontainer.Process, limit time.Duration) (int, error) {
 	if limit > 0 {
-		defer time.AfterFunc(limit, func() { _ = process.Signal(unix.SIGKILL) }).Stop()
+		defer time.AfterFunc(limit, func() {
+			if pid, err := process.Pid(); err == nil {
+				_ = unix.Kill(-pid, unix.SIGKILL) // it leads a session of its own
+			}
+		}).Stop()
 	}
 	state, err := process.Wait()
 	var exit *exec.ExitError

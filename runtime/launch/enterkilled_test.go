@@ -22,8 +22,10 @@ func TestEnterKilled(t *testing.T) {
 	before := p.processes(t)
 	gone := func(t *testing.T, client *exec.Cmd) {
 		t.Helper()
-		p.must(client.Process.Kill())
-		_ = client.Wait()
+		if client.ProcessState == nil {
+			p.must(client.Process.Kill())
+			_ = client.Wait()
+		}
 		await.Success(t, "its command to be gone", func() error {
 			now := p.processes(t)
 			if maps.Equal(now, before) {
@@ -44,6 +46,14 @@ func TestEnterKilled(t *testing.T) {
 		p.must(cmd.Start())
 		if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
 			t.Fatalf("got %q (%v)", line, err)
+		}
+		gone(t, cmd)
+	})
+	t.Run("its time is over", func(t *testing.T) {
+		cmd := p.enter("--limit=300ms", "--", "sh", "-c", "sleep 1000; true")
+		out, _ := cmd.CombinedOutput() // to its end: nobody is left who has it open
+		if code := cmd.ProcessState.ExitCode(); code != 137 || len(out) > 0 {
+			t.Errorf("exit code %d: %s", code, out)
 		}
 		gone(t, cmd)
 	})

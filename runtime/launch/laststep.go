@@ -18,6 +18,7 @@ type lastStep struct {
 	program *os.File // gantry-init, sealed; not ours to close
 	filter  *os.File // pipe that holds the seccomp filter, or nil
 	flags   uint32
+	guard   guard       // of a command that enters
 	follow  unix.Signal // what the program gets when who started it dies; 0: nothing
 	status  *os.File    // read end
 	statusW *os.File
@@ -119,6 +120,7 @@ func (l *lastStep) wait() error {
 }
 
 func (l *lastStep) close() {
+	l.guard.dismiss()
 	for _, f := range []*os.File{l.filter, l.status, l.statusW, l.noise, l.noiseW} {
 		if f != nil {
 			_ = f.Close()
