@@ -66,6 +66,9 @@ type envSet struct {
 
 func (e *envSet) set(vars ...EnvVar) {
 	for _, v := range vars {
+		if v.Name == "HOME" && v.Value == "" {
+			continue // libcontainer takes that for unset, and makes it / where the user is given by number
+		}
 		if i, ok := e.at[v.Name]; ok {
 			e.list[i] = v.String()
 			continue
