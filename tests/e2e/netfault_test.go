@@ -188,7 +188,9 @@ func TestNetworkCommandsAreKilled(t *testing.T) {
 			over := make(chan struct{})
 			go func() { _ = pod.Wait(); close(over) }()
 			await.Until(t, "the pod's UUID", func() bool { data, _ := os.ReadFile(uuidFile); return len(data) > 0 })
-			f.must(t, "status", "--wait-ready=60s", "--uuid-file="+uuidFile)
+			await.Until(t, "the pod to be there and ready", func() bool { // its UUID is written before it is
+				return f.command(t, etc, "status", "--wait-ready=60s", "--uuid-file="+uuidFile).Run() == nil
+			})
 			if test.dead {
 				_ = pod.Process.Kill()
 				<-over
