@@ -62,7 +62,7 @@ func timed(b *testing.B, f func() error) time.Duration {
 // gone waits until no pod's link is left.
 func gone(b *testing.B) {
 	await.Success(b, "links to go", func() error {
-		links, err := netlink.LinkList()
+		links, err := whole(netlink.LinkList)
 		for _, l := range links {
 			if strings.HasPrefix(l.Attrs().Name, rules.LinkPrefix) {
 				err = fmt.Errorf("link %s is left", l.Attrs().Name)

@@ -114,7 +114,7 @@ func (v *veth) checkHost(link netlink.Link) error {
 			}
 			on = lo
 		}
-		addrs, err := netlink.AddrList(on, netlink.FAMILY_ALL)
+		addrs, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(on, netlink.FAMILY_ALL) })
 		if err != nil {
 			return fmt.Errorf("list addresses of %s: %w", on.Attrs().Name, err)
 		}
@@ -124,7 +124,7 @@ func (v *veth) checkHost(link netlink.Link) error {
 		if e.gateway.Is4() {
 			continue
 		}
-		neighbours, err := netlink.NeighList(link.Attrs().Index, netlink.FAMILY_V6)
+		neighbours, err := whole(func() ([]netlink.Neigh, error) { return netlink.NeighList(link.Attrs().Index, netlink.FAMILY_V6) })
 		if err != nil {
 			return fmt.Errorf("list neighbours on %s: %w", link.Attrs().Name, err)
 		}
@@ -171,7 +171,7 @@ func (v *veth) checkPod(ns *namespace) error {
 	if err != nil {
 		return fmt.Errorf("find %s in the pod: %w", v.podName, err)
 	}
-	addrs, err := ns.nl.AddrList(link, netlink.FAMILY_ALL)
+	addrs, err := whole(func() ([]netlink.Addr, error) { return ns.nl.AddrList(link, netlink.FAMILY_ALL) })
 	if err != nil {
 		return fmt.Errorf("list addresses of the pod: %w", err)
 	}

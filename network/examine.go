@@ -225,8 +225,8 @@ func (h *Host) strayLinks(known []Attached) ([]string, error) {
 			add(owner[:i], owner[i+1:])
 		}
 	}
-	links, err := netlink.LinkList()
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+	links, err := whole(netlink.LinkList)
+	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
 	var stray []string

@@ -92,7 +92,7 @@ func (f faulty) commands(t *testing.T) []string {
 // noneOfFault checks that nothing is left of the plugin, and ends the daemons that it was told to leave.
 func noneOfFault(t *testing.T) {
 	t.Helper()
-	links, err := netlink.LinkList()
+	links, err := whole(netlink.LinkList)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -151,7 +151,7 @@ func TestAttachThatFailsLeavesNothing(t *testing.T) {
 				t.Errorf("attach: %v, want %q", err, test.want)
 			}
 			// The deferred leak check sees the rest; the link must be gone at once.
-			links, err := netlink.LinkList()
+			links, err := whole(netlink.LinkList)
 			if err != nil {
 				t.Fatal(err)
 			}

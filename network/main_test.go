@@ -44,7 +44,7 @@ func lab(t testing.TB) *Host {
 func leakCheck(t testing.TB, h *Host) {
 	t.Helper()
 	await.Success(t, "the kernel to remove the pods' links", func() error {
-		links, err := netlink.LinkList()
+		links, err := whole(netlink.LinkList)
 		if err != nil {
 			return err
 		}

@@ -2,7 +2,6 @@ package network
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -204,10 +203,7 @@ func (h *Host) usePlugins(t *testing.T, test pluginCase, out *netlab.Outside) {
 
 func linkNames(t *testing.T) []string {
 	t.Helper()
-	links, err := netlink.LinkList()
-	for errors.Is(err, netlink.ErrDumpInterrupted) { // one came or went meanwhile
-		links, err = netlink.LinkList()
-	}
+	links, err := whole(netlink.LinkList)
 	if err != nil {
 		t.Fatal(err)
 	}

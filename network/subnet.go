@@ -67,8 +67,8 @@ func unreachable(p netip.Prefix) *netlink.Route {
 
 // hostRoutes are those that a subnet of pods is compared with.
 func hostRoutes() ([]netlink.Route, error) {
-	all, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+	all, err := whole(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
 	return all, nil
