@@ -70,6 +70,7 @@ func supervisor(pod *pods.Pod) (*process, error) {
 type StopOptions struct {
 	Force   bool          // kill at once
 	Timeout time.Duration // kill after this; 0: each app's own stop timeout decides
+	Warn    func(string)  // hears of a process that does not die; may be nil
 }
 
 // Stop ends a running pod and returns when it is over. A pod that is over already is no error.
@@ -97,6 +98,11 @@ func Stop(ctx context.Context, pod *pods.Pod, opts StopOptions) error {
 		return err
 	}
 	defer p.close()
+	if opts.Warn != nil {
+		watched, over := context.WithCancel(ctx)
+		defer over()
+		go tellUndead(watched, pod, opts.Warn)
+	}
 	if opts.Force {
 		return errors.Join(p.signal(unix.SIGQUIT), pod.WaitDead(ctx))
 	}
