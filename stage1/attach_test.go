@@ -118,7 +118,7 @@ func TestAttachSlowAndDead(t *testing.T) {
 		}
 	}
 	tell("go")
-	const full = "0123456789012345678901234567890123456789"
+	const full, end = "0123456789012345678901234567890123456789", "end"
 	var sawEnd atomic.Bool
 	read := make(chan string)
 	got := 0 // bytes
@@ -136,7 +136,7 @@ func TestAttachSlowAndDead(t *testing.T) {
 				return
 			case text == "end":
 				sawEnd.Store(true)
-			case !strings.HasPrefix(full, text) && !strings.HasPrefix("end", text): // else it is where something is missing
+			case !strings.HasPrefix(full, text) && !strings.HasPrefix(end, text): // else it is where something is missing
 				read <- fmt.Sprintf("two lines in one: %q", line)
 				return
 			}
