@@ -18,8 +18,8 @@ GOLANGCI = v2.15.0
 CNI      = github.com/containernetworking/plugins
 CNIDIR   = $(shell $(GO) mod download $(CNI) && $(GO) list -m -f '{{.Dir}}' $(CNI))
 
-DEPS       = gcc libc6-dev libseccomp-dev pkg-config make ca-certificates nftables iproute2
-TEST_DEPS  = busybox-static mount bzip2 podman mmdebstrap docker-registry umoci skopeo runc curl openssl zstd pigz xz-utils tar e2fsprogs iptables procps git gpg gpg-agent user-mode-linux wireguard-tools haproxy jq ansible-core
+DEPS       = gcc libc6-dev libseccomp-dev pkg-config make ca-certificates nftables iproute2 curl
+TEST_DEPS  = busybox-static mount bzip2 podman mmdebstrap docker-registry umoci skopeo runc openssl zstd pigz xz-utils tar e2fsprogs iptables procps git gpg gpg-agent user-mode-linux wireguard-tools haproxy jq ansible-core
 BENCH_DEPS = crun containerd iperf3
 
 .PHONY: all gantry stage1 launch init cni deps test-deps bench-deps demo demo-image test test-v2 test-images test-images-small lint bench-peers fleet install clean
