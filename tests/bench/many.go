@@ -131,6 +131,10 @@ func multiply(from, to string, n int) error {
 			if d.IsDir() {
 				return os.MkdirAll(target, 0o700)
 			}
+			if d.Type() == fs.ModeSymlink {
+				to, err := os.Readlink(path)
+				return errors.Join(err, os.Symlink(to, target))
+			}
 			data, err := os.ReadFile(path)
 			if err != nil {
 				return err
