@@ -51,6 +51,11 @@ type verdict struct {
 
 const poweroff = syscall.Signal(pods.StopSignal)
 
+// stopSignals ask the pod to end.
+func stopSignals() []os.Signal {
+	return []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, poweroff}
+}
+
 func (s *supervisor) listen() {
 	s.signals, s.resized, s.children = make(chan os.Signal, 16), make(chan os.Signal, 1), make(chan os.Signal, 1)
 	s.answers = make(chan answer)
@@ -66,7 +71,7 @@ func (s *supervisor) listen() {
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	signal.Notify(s.children, unix.SIGCHLD)
 	signal.Notify(s.resized, unix.SIGWINCH)
-	signal.Notify(s.signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, poweroff)
+	signal.Notify(s.signals, stopSignals()...)
 }
 
 // supervise starts the apps and returns when none of them is left and the reapers are dead.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os/signal"
 
 	"github.com/gantryrun/gantry/network"
 	"github.com/gantryrun/gantry/network/conf"
@@ -50,7 +51,11 @@ func portMappings(ports []pods.Port) ([]conf.PortMapping, error) {
 	return out, nil
 }
 
-// attach joins the pod to its networks and records what they returned in net.json. Each is detached by undo.
+// errPodStopped is why a pod is not made to its end: somebody has asked it to stop.
+var errPodStopped = errors.New("the pod was stopped before it was ready")
+
+// attach joins the pod to its networks and records what they returned in net.json. Each is detached by undo. The loop does not run yet, so a
+// stop is heard here: a plugin that hangs has a minute, and is not waited for.
 func (s *supervisor) attach(ctx context.Context) error {
 	if s.manifest.Net == pods.NetHost {
 		return nil
@@ -63,13 +68,18 @@ func (s *supervisor) attach(ctx context.Context) error {
 	if err != nil || len(list) == 0 {
 		return err
 	}
+	stoppable, done := signal.NotifyContext(ctx, stopSignals()...)
+	defer done()
 	host := &network.Host{PluginDirs: s.manifest.PluginDirs, Cgroup: s.pluginCgroup}
 	made := &pods.Net{}
 	for _, a := range list {
-		r, err := s.attachTo(ctx, host, a, netns)
+		r, err := s.attachTo(stoppable, host, a, netns)
 		if err != nil {
 			if errors.Is(err, network.ErrLeft) { // gc is to try again
 				s.undo.push("network "+a.Network, func(context.Context) error { return network.ErrLeft })
+			}
+			if stoppable.Err() != nil {
+				return errPodStopped
 			}
 			return err
 		}

@@ -97,13 +97,18 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 	}
 	s.listen()
 	err := s.make(ctx)
-	if err == nil {
+	switch {
+	case err == nil:
 		s.supervise()
 		if !s.ready {
-			s.announce.failed(s.code, cmp.Or(s.reason, "the pod was stopped before it was ready"))
+			s.announce.failed(s.code, cmp.Or(s.reason, errPodStopped.Error()))
 		}
 		s.announce.stopping()
-	} else {
+	case errors.Is(err, errPodStopped):
+		err = nil
+		s.abandon()
+		s.announce.failed(s.code, errPodStopped.Error())
+	default:
 		s.fail(ExitInternal, err.Error())
 		s.abandon()
 	}

@@ -93,10 +93,10 @@ func TestFaultyNetwork(t *testing.T) {
 	f := newFaulty(t, h)
 	for _, test := range []struct {
 		command, fault string
-		until          string // a call of the plugin, after which the supervisor is killed; empty: it is stopped
+		until          string // a call of the plugin, after which the supervisor is killed; stop: it is stopped in its ADD; empty: later
 		runs           bool
 	}{
-		{"ADD", "hang", "ADD", false}, {"ADD", "half-hang", "ADD", false}, {"ADD", "daemon", "ADD", true},
+		{"ADD", "hang", "stop", false}, {"ADD", "half-hang", "stop", false}, {"ADD", "hang", "ADD", false}, {"ADD", "half-hang", "ADD", false}, {"ADD", "daemon", "ADD", true},
 		{"DEL", "hang", "DEL", true}, {"DEL", "half-hang", "DEL", true},
 		{"ADD", "daemon", "", true}, {"ADD", "error", "", false}, {"ADD", "half", "", false}, {"ADD", "crash", "", false},
 		{"DEL", "error", "", true}, {"DEL", "crash", "", true}, {"DEL", "daemon", "", true},
@@ -138,9 +138,12 @@ func (f faulty) runAndEnd(t *testing.T, image, until string, runs bool) {
 		uuid = strings.TrimSpace(string(data))
 		return f.called("ADD") && uuid != ""
 	})
-	if until == "ADD" {
+	switch {
+	case until == "ADD":
 		_ = cmd.Process.Kill()
-	} else if runs {
+	case until == "stop":
+		f.must(t, "stop", uuid) // would wait for the plugin's time, a minute, where nobody hears of it
+	case runs:
 		f.must(t, "status", "--wait-ready=60s", uuid)
 		_ = cmd.Process.Signal(unix.SIGTERM)
 		if until == "DEL" {
@@ -148,8 +151,9 @@ func (f faulty) runAndEnd(t *testing.T, image, until string, runs bool) {
 			_ = cmd.Process.Kill()
 		}
 	}
-	if err := <-over; err == nil {
-		t.Error("exit code 0")
+	err := <-over
+	if (err == nil) != (until == "stop") {
+		t.Errorf("the run ended with %v", err)
 	}
 	if s := f.state(t, uuid); s != "exited" && s != "aborted" {
 		t.Errorf("the pod is %s", s)
