@@ -108,7 +108,7 @@ func BenchmarkAmongMany(b *testing.B) {
 				}
 				p.Close()
 			}
-			await.Success(b, "namespaces to go", func() error { time.Sleep(3 * time.Second); return nil })
+			gone(b)
 		})
 	}
 }

@@ -1,7 +1,6 @@
 package network
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -54,7 +53,7 @@ func TestRepairOfWhatEnds(t *testing.T) {
 		var both sync.WaitGroup
 		both.Go(func() {
 			time.Sleep(time.Duration(i%10) * 200 * time.Microsecond) // a different moment each time
-			_ = h.Repair(context.Background(), p.Attachment)         // that it is gone is an error
+			_ = h.Repair(t.Context(), p.Attachment)                  // that it is gone is an error
 		})
 		both.Go(func() { detach(t, h, p, p.Path()) })
 		both.Wait()

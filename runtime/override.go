@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"fmt"
-	"net/netip"
 
 	"github.com/gantryrun/gantry/network/conf"
 	"github.com/gantryrun/gantry/pods"
@@ -54,13 +53,9 @@ func (r *Runtime) Override(p *Prepared, o Override) error {
 func (r *Runtime) otherNetworks(m *pods.Manifest, to conf.Selection) (map[string][]byte, error) {
 	var ports []conf.PortMapping
 	for _, p := range m.Ports {
-		c := conf.PortMapping{Name: p.Name, Protocol: p.Protocol, HostPort: uint16(p.HostPort), ContainerPort: uint16(p.PodPort)}
-		if p.HostIP != "" {
-			ip, err := netip.ParseAddr(p.HostIP)
-			if err != nil {
-				return nil, fmt.Errorf("address of published port %d: %w", p.HostPort, err)
-			}
-			c.HostIP = ip
+		c, err := conf.MapPort(p.Name, p.Protocol, p.HostIP, p.HostPort, p.PodPort)
+		if err != nil {
+			return nil, err
 		}
 		ports = append(ports, c)
 	}

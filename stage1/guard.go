@@ -38,16 +38,11 @@ func killSession(dirs []string, session int) error {
 	for deadline := time.Now().Add(killPatience); time.Now().Before(deadline); {
 		alive := false
 		for _, dir := range dirs {
-			pids, err := members(dir)
+			pids, err := killTree(dir, meant)
 			if err != nil {
 				return err
 			}
-			for _, pid := range pids {
-				if meant(pid) {
-					alive = true
-					killMember(pid, meant)
-				}
-			}
+			alive = alive || len(pids) > 0
 		}
 		if !alive {
 			return nil

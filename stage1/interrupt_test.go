@@ -143,7 +143,7 @@ func TestStopAmongResizings(t *testing.T) {
 		if err := cmd.Process.Signal(unix.SIGWINCH); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // one that comes while the last one is pending is none
 	}
 	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
 		t.Fatal(err)

@@ -30,7 +30,7 @@ func killCgroups(dirs []string, except string, patience time.Duration) error {
 				continue
 			}
 			_ = os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0) // v1, or older than 5.14: the loop does it
-			pids, err := killTree(dir)
+			pids, err := killTree(dir, nil)
 			if err != nil {
 				return err
 			}
@@ -58,17 +58,8 @@ func populated(dir string) bool {
 	return err == nil && bytes.Contains(events, []byte("populated 1"))
 }
 
-// killTree sends SIGKILL to all below dir and returns who they were.
-func killTree(dir string) ([]string, error) {
-	pids, err := members(dir)
-	for _, pid := range pids {
-		killMember(pid, nil)
-	}
-	return pids, err
-}
-
-// members are the processes in the cgroup dir and below.
-func members(dir string) (pids []string, err error) {
+// killTree sends SIGKILL to all in the cgroup dir and below that are meant (nil: all are), and returns who they were.
+func killTree(dir string, meant func(pid string) bool) (pids []string, err error) {
 	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
@@ -80,7 +71,12 @@ func members(dir string) (pids []string, err error) {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
 			return nil
 		}
-		pids = append(pids, strings.Fields(string(data))...)
+		for pid := range strings.FieldsSeq(string(data)) {
+			if meant == nil || meant(pid) {
+				pids = append(pids, pid)
+				killMember(pid, meant)
+			}
+		}
 		return err
 	})
 	return pids, err

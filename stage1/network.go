@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os/signal"
 
 	"github.com/gantryrun/gantry/network"
@@ -38,13 +37,9 @@ func attachments(pod *pods.Pod, m *pods.Manifest) ([]network.Attachment, error) 
 func portMappings(ports []pods.Port) ([]conf.PortMapping, error) {
 	var out []conf.PortMapping
 	for _, p := range ports {
-		c := conf.PortMapping{Name: p.Name, HostPort: uint16(p.HostPort), ContainerPort: uint16(p.PodPort), Protocol: p.Protocol}
-		if p.HostIP != "" {
-			ip, err := netip.ParseAddr(p.HostIP)
-			if err != nil {
-				return nil, fmt.Errorf("address of published port %d: %w", p.HostPort, err)
-			}
-			c.HostIP = ip
+		c, err := conf.MapPort(p.Name, p.Protocol, p.HostIP, p.HostPort, p.PodPort)
+		if err != nil {
+			return nil, err
 		}
 		out = append(out, c)
 	}

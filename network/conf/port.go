@@ -19,6 +19,19 @@ type PortMapping struct {
 	Protocol      string     `json:"protocol"` // tcp, udp or sctp
 }
 
+// MapPort is the mapping of a port as a pod's record has it. hostIP is empty for every address of the host.
+func MapPort(name, protocol, hostIP string, hostPort, podPort int) (PortMapping, error) {
+	m := PortMapping{Name: name, HostPort: uint16(hostPort), ContainerPort: uint16(podPort), Protocol: protocol}
+	if hostIP == "" {
+		return m, nil
+	}
+	var err error
+	if m.HostIP, err = netip.ParseAddr(hostIP); err != nil {
+		return m, fmt.Errorf("address of published port %d: %w", hostPort, err)
+	}
+	return m, nil
+}
+
 // Resolved says whether the port of the container is known.
 func (p PortMapping) Resolved() bool { return p.ContainerPort != 0 && p.Protocol != "" }
 

@@ -110,23 +110,6 @@ func cutPod(args []string) (line, which []string, err error) {
 	return nil, nil, usagef("want a pod and an image: gantry app add POD IMAGE [app flags]")
 }
 
-// onPod does something with a running pod, as root.
-func onPod(e *env, which []string, uuidFile string, do func(*runtime.Runtime, *pods.Pod) error) error {
-	if err := needHost(); err != nil {
-		return err
-	}
-	r, err := e.runtime()
-	if err != nil {
-		return err
-	}
-	pod, err := openPod(r.Pods(), which, uuidFile)
-	if err != nil {
-		return err
-	}
-	defer pod.Close()
-	return do(r, pod)
-}
-
 type changeApp func(ctx context.Context, r *runtime.Runtime, pod *pods.Pod, app string) error
 
 func startApp(ctx context.Context, _ *runtime.Runtime, pod *pods.Pod, app string) error {

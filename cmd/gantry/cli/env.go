@@ -221,6 +221,23 @@ func openPod(store *pods.Store, args []string, uuidFile string) (*pods.Pod, erro
 	return store.Open(which[0])
 }
 
+// onPod does something with the pod that a verb's argument or --uuid-file names, as root.
+func onPod(e *env, which []string, uuidFile string, do func(*runtime.Runtime, *pods.Pod) error) error {
+	if err := needHost(); err != nil {
+		return err
+	}
+	r, err := e.runtime()
+	if err != nil {
+		return err
+	}
+	pod, err := openPod(r.Pods(), which, uuidFile)
+	if err != nil {
+		return err
+	}
+	defer pod.Close()
+	return do(r, pod)
+}
+
 // podArgs are the pods that a verb is given.
 func podArgs(args []string, uuidFile string) ([]string, error) {
 	if uuidFile != "" {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gantryrun/gantry/pods"
 	"github.com/gantryrun/gantry/runtime"
 )
 
@@ -24,29 +25,19 @@ func newRestartCommand(e *env) *cobra.Command {
 }
 
 func runRestart(ctx context.Context, e *env, args []string, uuidFile string, apps []string) error {
-	if err := needHost(); err != nil {
-		return err
-	}
-	r, err := e.runtime()
-	if err != nil {
-		return err
-	}
-	pod, err := openPod(r.Pods(), args, uuidFile)
-	if err != nil {
-		return err
-	}
-	defer pod.Close()
-	for _, a := range apps {
-		if err := runtime.RestartApp(ctx, pod, a); err != nil {
+	return onPod(e, args, uuidFile, func(r *runtime.Runtime, pod *pods.Pod) error {
+		for _, a := range apps {
+			if err := runtime.RestartApp(ctx, pod, a); err != nil {
+				return err
+			}
+		}
+		if len(apps) > 0 {
+			return nil
+		}
+		p, err := r.Again(ctx, pod)
+		if err != nil {
 			return err
 		}
-	}
-	if len(apps) > 0 {
-		return nil
-	}
-	p, err := r.Again(ctx, pod)
-	if err != nil {
-		return err
-	}
-	return started(e, p.UUID, r.Start(ctx, p))
+		return started(e, p.UUID, r.Start(ctx, p))
+	})
 }
