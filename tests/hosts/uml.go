@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,9 @@ import (
 
 // ErrNoUML says that User-mode Linux is not on this machine.
 var ErrNoUML = errors.New("no User-mode Linux: install user-mode-linux")
+
+// ErrPanic says that the machine's own kernel broke, which no program on it should be able to do.
+var ErrPanic = errors.New("kernel panic of User-mode Linux")
 
 // UnifiedOptions say what RunUnified is to run.
 type UnifiedOptions struct {
@@ -80,6 +84,9 @@ func RunUnified(ctx context.Context, opts UnifiedOptions) (out string, code stri
 	data, err := os.ReadFile(filepath.Join(share, "code"))
 	if err != nil {
 		said, _ := os.ReadFile(console.Name())
+		if bytes.Contains(said, []byte("Kernel panic")) {
+			runErr = ErrPanic
+		}
 		return string(text), "", fmt.Errorf("machine ended before its script: %w: %s", errors.Join(runErr, ctx.Err()), said)
 	}
 	return string(text), strings.TrimSpace(string(data)), nil
