@@ -79,14 +79,29 @@ func (c *call) add(ctx context.Context, plugin string) (*types100.Result, error)
 	return c.leasesAdd()
 }
 
-func (c *call) del(ctx context.Context, plugin string) error {
+func (c *call) del(ctx context.Context, plugin string) (err error) {
 	switch plugin {
 	case conf.TypePTP:
-		return c.ptpDel(ctx)
+		err = c.ptpDel(ctx)
 	case conf.TypePortmap:
-		return c.portmapDel()
+		err = c.portmapDel()
+	default:
+		err = c.leasesDel(nil)
 	}
-	return c.leasesDel(nil)
+	if errors.Is(err, errUnreadable) {
+		return nil // ADD could not read it either, and has made nothing: or it would keep the pod for ever
+	}
+	return err
+}
+
+// errUnreadable says that a plugin's part of the conflist is not what the plugin takes.
+var errUnreadable = errors.New("read configuration")
+
+func readConf(data []byte, into any) error {
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	return nil
 }
 
 func newCall(x *pluginExec, stdin []byte, environ []string) *call {

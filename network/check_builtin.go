@@ -3,7 +3,6 @@ package network
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -49,8 +48,8 @@ func (c *call) check(ctx context.Context, plugin string) error {
 // confAndResult is the plugin's configuration, and what its ADD said.
 func (c *call) confAndResult() (*ptpConf, *types100.Result, error) {
 	var pc ptpConf
-	if err := json.Unmarshal(c.stdin, &pc); err != nil {
-		return nil, nil, fmt.Errorf("read configuration: %w", err)
+	if err := readConf(c.stdin, &pc); err != nil {
+		return nil, nil, err
 	}
 	prev, err := c.prevResult(&pc.PluginConf)
 	return &pc, prev, err
@@ -248,7 +247,9 @@ func (c *call) status(ctx context.Context, plugin string) error {
 	case conf.TypeLeases:
 		_, err = lc.sets()
 	case conf.TypePTP:
-		_, err = c.runIPAM(ctx, pc.IPAM.Type, nil)
+		if err = readConf(c.stdin, &ptpConf{}); err == nil {
+			_, err = c.runIPAM(ctx, pc.IPAM.Type, nil)
+		}
 	}
 	return err
 }

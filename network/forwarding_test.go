@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -118,4 +119,8 @@ func TestHostWithoutIPv6(t *testing.T) {
 	}
 	serve(t, p, ":80")
 	reaches(t, onHost{}, "127.0.0.1:8080", "172.16.28.1")
+	_, err := h.Attach(t.Context(), attachment(t, "pod-b", "default:IP=fd67:616e:7472:79::99"), netlab.New(t).Path())
+	if err == nil || !strings.Contains(err.Error(), "fd67:616e:7472:79::99 is asked for, and this host has no IPv6") {
+		t.Errorf("attach with an address of IPv6: %v", err)
+	}
 }

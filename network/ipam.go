@@ -2,7 +2,6 @@ package network
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -38,7 +37,7 @@ type rangeConf struct {
 // called by DEL if gantry-leases has no other lease.
 func (c *call) runIPAM(ctx context.Context, ipamType string, last func() error) (*types100.Result, error) {
 	if ipamType == "" {
-		return nil, errors.New("no ipam in the configuration")
+		return nil, fmt.Errorf("%w: no ipam in it", errUnreadable)
 	}
 	path, err := c.exec.FindInPath(ipamType, c.exec.host.PluginDirs)
 	if err != nil {
@@ -143,14 +142,14 @@ func resultAddrs(r *types100.Result) []netip.Addr {
 
 func readLeasesConf(data []byte) (*pluginConf, *leasesConf, error) {
 	var pc pluginConf
-	if err := json.Unmarshal(data, &pc); err != nil {
-		return nil, nil, fmt.Errorf("read configuration: %w", err)
+	if err := readConf(data, &pc); err != nil {
+		return nil, nil, err
 	}
 	var ipam struct {
 		IPAM leasesConf `json:"ipam"`
 	}
-	if err := json.Unmarshal(data, &ipam); err != nil {
-		return nil, nil, fmt.Errorf("read configuration: %w", err)
+	if err := readConf(data, &ipam); err != nil {
+		return nil, nil, err
 	}
 	return &pc, &ipam.IPAM, nil
 }

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -111,6 +112,7 @@ func TestAttachThatFailsLeavesNothing(t *testing.T) {
 		prepare func(t *testing.T, p *netlab.Namespace)
 		edit    func(conflist string) string
 		want    string
+		left    bool // DEL fails too
 	}{
 		"the interface is there already": {
 			prepare: func(_ *testing.T, p *netlab.Namespace) { p.Run("ip", "link", "add", "eth0", "type", "bridge") },
@@ -119,6 +121,7 @@ func TestAttachThatFailsLeavesNothing(t *testing.T) {
 		"a later plugin is missing": {
 			edit: func(c string) string { return strings.Replace(c, `"gantry-portmap"`, `"no-such-plugin"`, 1) },
 			want: `plugin "no-such-plugin" is not in []`,
+			left: true,
 		},
 		"a route that cannot be": {
 			edit: func(c string) string {
@@ -129,6 +132,26 @@ func TestAttachThatFailsLeavesNothing(t *testing.T) {
 		"an address that is nowhere": {
 			edit: func(c string) string { return strings.Replace(c, `"ipam": {`, `"ipam": {"x": 1, `, 1) },
 			want: "in no range",
+		},
+		"a number that is none": {
+			edit: func(c string) string { return strings.Replace(c, `"ipMasq"`, `"mtu": "1400", "ipMasq"`, 1) },
+			want: "read configuration: ",
+		},
+		"a subnet that is none": {
+			edit: func(c string) string { return strings.Replace(c, `"172.16.0.0/18"`, `"172.16.0.0"`, 1) },
+			want: "read configuration: ",
+		},
+		"no IPAM": {
+			edit: func(c string) string { return strings.Replace(c, `"ipam"`, `"imap"`, 1) },
+			want: "no ipam in it",
+		},
+		"an interface too narrow for IPv6": {
+			edit: func(c string) string { return strings.Replace(c, `"ipMasq"`, `"mtu": 1279, "ipMasq"`, 1) },
+			want: "mtu 1279: want 1280 to 65535",
+		},
+		"a negative one": {
+			edit: func(c string) string { return strings.Replace(c, `"ipMasq"`, `"mtu": -1, "ipMasq"`, 1) },
+			want: "mtu -1: ",
 		},
 	}
 	for name, test := range tests {
@@ -147,8 +170,11 @@ func TestAttachThatFailsLeavesNothing(t *testing.T) {
 				test.prepare(t, p)
 			}
 			_, err := h.Attach(t.Context(), a, p.Path())
-			if err == nil || !strings.Contains(err.Error(), test.want) {
+			if err == nil || !strings.Contains(err.Error(), test.want) || errors.Is(err, ErrLeft) != test.left {
 				t.Errorf("attach: %v, want %q", err, test.want)
+			}
+			if err := h.Detach(t.Context(), a, ""); (err != nil) != test.left { // as gc does
+				t.Error(err)
 			}
 			// The deferred leak check sees the rest; the link must be gone at once.
 			links, err := whole(netlink.LinkList)

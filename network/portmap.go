@@ -1,7 +1,6 @@
 package network
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -16,8 +15,8 @@ import (
 // portmapAdd publishes ports of a pod whose interface gantry-ptp has made.
 func (c *call) portmapAdd() (*types100.Result, error) {
 	var pc pluginConf
-	if err := json.Unmarshal(c.stdin, &pc); err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
+	if err := readConf(c.stdin, &pc); err != nil {
+		return nil, err
 	}
 	prev, err := c.prevResult(&pc.PluginConf)
 	if err != nil {
@@ -73,8 +72,8 @@ func routeLocalnet(e rules.Elements, prev *types100.Result) *setting {
 
 func (c *call) portmapDel() error {
 	var pc pluginConf
-	if err := json.Unmarshal(c.stdin, &pc); err != nil {
-		return fmt.Errorf("read configuration: %w", err)
+	if err := readConf(c.stdin, &pc); err != nil {
+		return err
 	}
 	ports := pc.RuntimeConfig.PortMappings
 	if len(ports) == 0 {

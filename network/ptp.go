@@ -5,10 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -31,15 +31,17 @@ type ptpConf struct {
 // alone: the lease by its owner, the link by its name.
 func (c *call) ptpAdd(ctx context.Context) (*types100.Result, error) {
 	var pc ptpConf
-	if err := json.Unmarshal(c.stdin, &pc); err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
+	if err := readConf(c.stdin, &pc); err != nil {
+		return nil, err
 	}
 	res, err := c.runIPAM(ctx, pc.IPAM.Type, nil)
 	if err != nil {
 		return nil, err
 	}
 	if !hasIPv6() {
-		dropIPv6(res)
+		if err := c.dropIPv6(&pc, res); err != nil {
+			return nil, err
+		}
 	}
 	if len(res.IPs) == 0 {
 		return nil, errors.New("ipam gave no address")
@@ -83,8 +85,8 @@ func (c *call) makeLink(v *veth) (made bool, err error) {
 // stays for its next pod, until Reset: it is about its own links only.
 func (c *call) ptpDel(ctx context.Context) error {
 	var pc ptpConf
-	if err := json.Unmarshal(c.stdin, &pc); err != nil {
-		return fmt.Errorf("read configuration: %w", err)
+	if err := readConf(c.stdin, &pc); err != nil {
+		return err
 	}
 	if c.exec.links {
 		if err := deleteLink(pc.hostLinkName(c)); err != nil {
@@ -127,11 +129,19 @@ func hostLinkName(class rules.Class, podID, ifName string) string {
 	return rules.LinkPrefix + string(class) + strings.ToLower(base32.HexEncoding.EncodeToString(sum[:5]))
 }
 
-// dropIPv6 takes IPv6 out of a result, for a host whose kernel has none.
-func dropIPv6(r *types100.Result) {
+// dropIPv6 takes IPv6 out of a result, for a host whose kernel has none. Who asked for an address of it is refused.
+func (c *call) dropIPv6(pc *ptpConf, r *types100.Result) error {
+	want, err := c.wantedIPs(&pc.pluginConf)
+	if err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(want, netip.Addr.Is6); i >= 0 {
+		return fmt.Errorf("%s is asked for, and this host has no IPv6", want[i])
+	}
 	is6 := func(ip net.IP) bool { return ip.To4() == nil }
 	r.IPs = slices.DeleteFunc(r.IPs, func(ip *types100.IPConfig) bool { return is6(ip.Address.IP) })
 	r.Routes = slices.DeleteFunc(r.Routes, func(rt *types.Route) bool { return is6(rt.Dst.IP) })
+	return nil
 }
 
 func dnsSet(d types.DNS) bool {

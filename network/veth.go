@@ -82,7 +82,19 @@ func newVeth(c *call, pc *ptpConf, r *types100.Result) (*veth, error) {
 			v.routes = append(v.routes, vethRoute{dst, via.Unmap()})
 		}
 	}
-	return v, nil
+	return v, v.checkMTU()
+}
+
+// checkMTU says what the kernel would not: it switches IPv6 off on an interface with less than 1280 (RFC 8200, 5).
+func (v *veth) checkMTU() error {
+	least := 68 // of IPv4, RFC 791
+	if _, v6 := v.families(); v6 {
+		least = 1280
+	}
+	if v.mtu != 0 && (v.mtu < least || v.mtu > 65535) {
+		return fmt.Errorf("mtu %d: want %d to 65535, as the pod's addresses need it", v.mtu, least)
+	}
+	return nil
 }
 
 // localMAC makes six bytes a unicast address that no vendor has assigned.

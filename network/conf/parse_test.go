@@ -41,6 +41,7 @@ func TestParseNet(t *testing.T) {
 		"with a length": {[]string{"lan:IP=10.1.2.3/24"}, Selection{Networks: []Request{
 			{Name: "lan", Args: [][2]string{{"IP", "10.1.2.3/24"}}},
 		}}, ""},
+		"too long":    {[]string{strings.Repeat("x", 201)}, Selection{}, "not more than 200"},
 		"no name":     {[]string{":IP=1.2.3.4"}, Selection{}, "no network name"},
 		"no address":  {[]string{"lan:IP=10.1.2"}, Selection{}, `"10.1.2" is not an IP`},
 		"no value":    {[]string{"lan:K"}, Selection{}, "not KEY=VALUE"},

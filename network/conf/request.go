@@ -72,13 +72,16 @@ func ParseNet(values []string) (Selection, error) {
 	return sel, nil
 }
 
+// longestName leaves place for a pod's UUID and an interface beside the network's name, as files of results are called.
+const longestName = 200
+
 func parseRequest(item string) (Request, error) {
 	name, args, _ := strings.Cut(item, ":")
 	if name == "" {
 		return Request{}, fmt.Errorf("%q: no network name", item)
 	}
-	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") != "" || strings.HasPrefix(name, "-") || len(name) > 255 {
-		return Request{}, fmt.Errorf("%q: want a network's name, of a-z A-Z 0-9 _ . -", name)
+	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") != "" || strings.HasPrefix(name, "-") || len(name) > longestName {
+		return Request{}, fmt.Errorf("%q: want a network's name, of a-z A-Z 0-9 _ . -, and not more than %d", name, longestName)
 	}
 	req := Request{Name: name}
 	for kv := range strings.SplitSeq(args, ";") {
