@@ -61,7 +61,7 @@ func (r *Runtime) AddApp(ctx context.Context, pod *pods.Pod, req *Request) (stri
 	name := req.Apps[0].Name
 	err = r.showImage(pod, images[0].lower)
 	if err == nil {
-		err = control(ctx, pod, &pods.ControlRequest{Verb: pods.ControlAdd, App: name})
+		err = r.control(ctx, pod, &pods.ControlRequest{Verb: pods.ControlAdd, App: name})
 	}
 	if err != nil {
 		err = errors.Join(err, r.takeBack(ctx, pod, name))
@@ -74,7 +74,7 @@ func (r *Runtime) AddApp(ctx context.Context, pod *pods.Pod, req *Request) (stri
 func (r *Runtime) takeBack(ctx context.Context, pod *pods.Pod, app string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sweepTime)
 	defer cancel()
-	if control(ctx, pod, &pods.ControlRequest{Verb: pods.ControlRemove, App: app}) == nil {
+	if r.control(ctx, pod, &pods.ControlRequest{Verb: pods.ControlRemove, App: app}) == nil {
 		return r.Pods().Amend(pod).SweepApps()
 	}
 	return pods.RemoveTree(filepath.Join(r.Pods().PodPath(pod.UUID), pods.AppPath(app, "")))
@@ -200,11 +200,11 @@ func mountInto(p *process, dir string) error {
 }
 
 // ChangeApp asks the supervisor of a running pod for one of pods.ControlStart and ControlStop.
-func ChangeApp(ctx context.Context, pod *pods.Pod, verb, app string) error {
+func (r *Runtime) ChangeApp(ctx context.Context, pod *pods.Pod, verb, app string) error {
 	if _, err := chooseApps(pod, []string{app}); err != nil {
 		return err
 	}
-	return control(ctx, pod, &pods.ControlRequest{Verb: verb, App: app})
+	return r.control(ctx, pod, &pods.ControlRequest{Verb: verb, App: app})
 }
 
 // RemoveApp removes an app that does not run from a running pod, with its files and logs.
@@ -214,7 +214,7 @@ func (r *Runtime) RemoveApp(ctx context.Context, pod *pods.Pod, app string) erro
 		return err
 	}
 	defer func() { _ = lock.Release() }()
-	if err := ChangeApp(ctx, pod, pods.ControlRemove, app); err != nil {
+	if err := r.ChangeApp(ctx, pod, pods.ControlRemove, app); err != nil {
 		return err
 	}
 	return r.Pods().Amend(pod).SweepApps()

@@ -15,11 +15,11 @@ import (
 )
 
 // RestartApp has the supervisor of a running pod stop the app and start it again, and returns when its program has been executed.
-func RestartApp(ctx context.Context, pod *pods.Pod, app string) error {
+func (r *Runtime) RestartApp(ctx context.Context, pod *pods.Pod, app string) error {
 	if _, err := chooseApps(pod, []string{app}); err != nil {
 		return err
 	}
-	return control(ctx, pod, &pods.ControlRequest{Verb: pods.ControlRestart, App: app})
+	return r.control(ctx, pod, &pods.ControlRequest{Verb: pods.ControlRestart, App: app})
 }
 
 // reach connects to the pod's supervisor.
@@ -58,13 +58,14 @@ func askFor(conn *net.UnixConn, req *pods.ControlRequest) error {
 }
 
 // control asks the pod's supervisor for something, and waits for it.
-func control(ctx context.Context, pod *pods.Pod, req *pods.ControlRequest) error {
+func (r *Runtime) control(ctx context.Context, pod *pods.Pod, req *pods.ControlRequest) error {
 	conn, err := reach(ctx, pod)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	defer watchUndead(ctx, pod, r.Warn)()
 	if err := askFor(conn, req); err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ func (r *Runtime) Remove(ctx context.Context, pod *pods.Pod, force bool) error {
 	if err != nil {
 		return err
 	}
+	defer watchUndead(ctx, pod, r.Warn)()
 	if state.Live() && force {
 		if err := Stop(ctx, pod, StopOptions{Force: true}); err != nil {
 			return err

@@ -88,7 +88,7 @@ func (r *Runtime) copyInto(ctx context.Context, draft *pods.Draft, old *pods.Pod
 		m.Hostname = defaultHostname(draft.UUID)
 	}
 	m.Created, m.Run = time.Now(), true
-	if err := Stop(ctx, old, StopOptions{}); err != nil {
+	if err := Stop(ctx, old, StopOptions{Warn: r.Warn}); err != nil {
 		return nil, nil, err
 	}
 	lock, err := draft.Commit(m, false)

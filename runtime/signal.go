@@ -68,9 +68,9 @@ func supervisor(pod *pods.Pod) (*process, error) {
 
 // StopOptions of Stop. The zero value asks every app to end in order, and waits as long as that takes.
 type StopOptions struct {
-	Force   bool          // kill at once
-	Timeout time.Duration // kill after this; 0: each app's own stop timeout decides
-	Warn    func(string)  // hears of a process that does not die; may be nil
+	Force   bool                             // kill at once
+	Timeout time.Duration                    // kill after this; 0: each app's own stop timeout decides
+	Warn    func(format string, args ...any) // hears of a process that does not die; may be nil
 }
 
 // Stop ends a running pod and returns when it is over. A pod that is over already is no error.
@@ -98,11 +98,7 @@ func Stop(ctx context.Context, pod *pods.Pod, opts StopOptions) error {
 		return err
 	}
 	defer p.close()
-	if opts.Warn != nil {
-		watched, over := context.WithCancel(ctx)
-		defer over()
-		go tellUndead(watched, pod, opts.Warn)
-	}
+	defer watchUndead(ctx, pod, opts.Warn)()
 	if opts.Force {
 		return errors.Join(p.signal(unix.SIGQUIT), pod.WaitDead(ctx))
 	}

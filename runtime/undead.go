@@ -16,24 +16,35 @@ import (
 // undeadPause is between two looks for processes that a stop cannot end. The kernel tells of their end, and not of its being long in coming.
 const undeadPause = 5 * time.Second
 
-// tellUndead tells, once, of a process of the pod that was killed and does not die, because it waits for something of the kernel's: until then the
-// pod runs, and who stops it waits.
-func tellUndead(ctx context.Context, pod *pods.Pod, tell func(string)) {
+// watchUndead warns, once and until over is called, of a process of the pod that was killed and does not die, because it waits for something of
+// the kernel's: until then the pod runs, and who stops it waits. With warn nil it does nothing.
+func watchUndead(ctx context.Context, pod *pods.Pod, warn func(format string, args ...any)) (over func()) {
 	run, err := pod.Run()
-	if err != nil {
-		return
+	if err != nil || warn == nil {
+		return func() {}
 	}
-	for tick := time.NewTicker(undeadPause); ; {
+	ctx, over = context.WithCancel(ctx)
+	go func() {
+		if who := awaitUndead(ctx, run.Cgroups); who != "" {
+			warn("pod %s: process %s was killed and does not die: it waits for the kernel, for a disk or a server of files perhaps; so does this", pod.UUID, who)
+		}
+	}()
+	return over
+}
+
+// awaitUndead returns the first that is found below the cgroups; empty: ctx is over.
+func awaitUndead(ctx context.Context, cgroups []string) string {
+	tick := time.NewTicker(undeadPause)
+	defer tick.Stop()
+	for {
 		select {
 		case <-ctx.Done():
-			tick.Stop()
-			return
+			return ""
 		case <-tick.C:
 		}
-		for _, dir := range run.Cgroups {
+		for _, dir := range cgroups {
 			if who := undead(dir); who != "" {
-				tell(fmt.Sprintf("pod %s: process %s was killed and does not die: it waits for the kernel, for a disk or a server of files perhaps; so does this", pod.UUID, who))
-				return
+				return who
 			}
 		}
 	}

@@ -112,12 +112,12 @@ func cutPod(args []string) (line, which []string, err error) {
 
 type changeApp func(ctx context.Context, r *runtime.Runtime, pod *pods.Pod, app string) error
 
-func startApp(ctx context.Context, _ *runtime.Runtime, pod *pods.Pod, app string) error {
-	return runtime.ChangeApp(ctx, pod, pods.ControlStart, app)
+func startApp(ctx context.Context, r *runtime.Runtime, pod *pods.Pod, app string) error {
+	return r.ChangeApp(ctx, pod, pods.ControlStart, app)
 }
 
-func stopApp(ctx context.Context, _ *runtime.Runtime, pod *pods.Pod, app string) error {
-	return runtime.ChangeApp(ctx, pod, pods.ControlStop, app)
+func stopApp(ctx context.Context, r *runtime.Runtime, pod *pods.Pod, app string) error {
+	return r.ChangeApp(ctx, pod, pods.ControlStop, app)
 }
 
 func removeApp(ctx context.Context, r *runtime.Runtime, pod *pods.Pod, app string) error {

@@ -27,7 +27,7 @@ func newRestartCommand(e *env) *cobra.Command {
 func runRestart(ctx context.Context, e *env, args []string, uuidFile string, apps []string) error {
 	return onPod(e, args, uuidFile, func(r *runtime.Runtime, pod *pods.Pod) error {
 		for _, a := range apps {
-			if err := runtime.RestartApp(ctx, pod, a); err != nil {
+			if err := r.RestartApp(ctx, pod, a); err != nil {
 				return err
 			}
 		}

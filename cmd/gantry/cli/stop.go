@@ -44,7 +44,7 @@ func runStop(ctx context.Context, e *env, o runtime.StopOptions, args []string, 
 		return err
 	}
 	errs, stopped := make([]error, len(which)), make([]string, len(which))
-	o.Warn = func(message string) { e.warn("%s", message) }
+	o.Warn = e.warn
 	var wg sync.WaitGroup
 	for i, w := range which {
 		wg.Go(func() {
