@@ -59,9 +59,6 @@ func (req *Request) checkUsers() error {
 			return fmt.Errorf("--private-users excludes %s: the pod's root would have no rights there", shared.flag)
 		}
 	}
-	if req.Users && req.PID == pods.PIDApp {
-		return errors.New("--private-users excludes --pid=app: leave one of them out")
-	}
 	return nil
 }
 

@@ -21,7 +21,7 @@ func (s *supervisor) renewReapers(apps []*app) error {
 	}
 	for _, a := range apps {
 		a.endReaper()
-		r, err := bear(birth{program: s.initProgram.now(), own: func(name string) bool { return name == "pid" }})
+		r, err := bear(birth{program: s.initProgram.now(), own: func(name string) bool { return name == "pid" }, users: s.reaper.ns["user"]})
 		if err != nil {
 			return fmt.Errorf("start reaper of app %s: %w", a.Name, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -79,6 +80,7 @@ type birth struct {
 	own     func(namespace string) bool // whether it is born with one of its own
 	argv    []string                    // beyond what every reaper is told
 	files   []*os.File                  // its descriptors from 5 on
+	users   *os.File                    // the user namespace that its PID namespace, all that it is born with, belongs to; nil: its maker's
 	sys     syscall.SysProcAttr
 }
 
@@ -161,11 +163,44 @@ func (r *reaper) start(b birth, files []*os.File) error {
 		}
 	}
 	argv := append([]string{"gantry-init", "reap", "--supervisor-fd=3", "--ready-fd=4"}, b.argv...)
+	if b.users != nil {
+		return r.startInside(b, argv, files)
+	}
 	pid, err := spawn(b.program, argv, append(files, b.files...), sys)
 	if err != nil {
 		return err
 	}
 	r.pid, r.pidfd = pid, os.NewFile(uintptr(pidfd), "reaper")
+	return nil
+}
+
+// startInside leaves it to gantry-init to make the PID namespace, in b.users: a program of one thread can join that. The process that goes on there
+// is another one, our child too.
+func (r *reaper) startInside(b birth, argv []string, files []*os.File) error {
+	born, bornW, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer born.Close()
+	argv = append(argv, "--users-fd=5", "--born-fd=6")
+	first, err := spawn(b.program, argv, append(files, b.users, bornW), &syscall.SysProcAttr{})
+	_ = bornW.Close()
+	if err != nil {
+		return err
+	}
+	said := make([]byte, 256)
+	n, _ := born.Read(said)
+	_, _ = unix.Wait4(first, nil, 0, nil)
+	if r.pid, err = strconv.Atoi(string(said[:n])); err != nil {
+		return fmt.Errorf("gantry-init: %q", said[:n])
+	}
+	pidfd, err := unix.PidfdOpen(r.pid, 0)
+	if err != nil {
+		_ = unix.Kill(r.pid, unix.SIGKILL) // our child, and not reaped
+		_, _ = unix.Wait4(r.pid, nil, 0, nil)
+		return fmt.Errorf("open pidfd of gantry-init: %w", err)
+	}
+	r.pidfd = os.NewFile(uintptr(pidfd), "reaper")
 	return nil
 }
 

@@ -15,6 +15,7 @@
 
 #include <linux/capability.h>
 #include <linux/prctl.h>
+#include <linux/sched.h>
 #include <asm/poll.h>
 #include <asm/siginfo.h>
 #include <asm/signal.h>
@@ -80,6 +81,27 @@ static long become_root(void)
 	return SYS3(__NR_setresuid, 0, 0, 0);
 }
 
+/* move_in goes on as PID 1 of a PID namespace that belongs to the user namespace users: the kernel makes one in that of who asks, and lets
+ * only a process of one thread join one. Its parent is the supervisor still, which reads from born its number, or what
+ * went wrong. */
+static void move_in(long users, long born)
+{
+	struct text t = {.len = 0};
+	long err = SYS2(__NR_setns, users, CLONE_NEWUSER);
+
+	if (err < 0)
+		finish(born, "join user namespace", err);
+	if ((err = become_root()) < 0)
+		finish(born, "become root of the user namespace", err);
+	if ((err = SYS5(__NR_clone, CLONE_NEWPID | CLONE_PARENT | SIGCHLD, 0, 0, 0, 0)) < 0)
+		finish(born, "make PID namespace", err);
+	if (!err)
+		return;
+	put_number(&t, err);
+	SYS3(__NR_write, born, t.buf, t.len);
+	quit(0);
+}
+
 /*
  * In the host's PID namespace no process dies with the reaper: there it starts a program that kills them, with the pod's directory and lock
  * as the descriptors that stage1's programs expect. Until then nobody is told by the lock that the pod is over. Signals stay blocked,
@@ -136,7 +158,7 @@ __attribute__((noreturn)) static void watch(const struct avenger *avenger)
 
 void reap(char **argv)
 {
-	long supervisor = -1, ready = -1, err;
+	long supervisor = -1, ready = -1, users = -1, born = -1, err;
 	u64 all = ~0ul, child = 1ul << (SIGCHLD - 1);
 	char *hostname = NULL, *value;
 	struct avenger avenger = {-1, -1, -1, NULL};
@@ -151,6 +173,10 @@ void reap(char **argv)
 			avenger.lock = number(value);
 		else if ((value = after(*argv, "--become-root")))
 			become = 1;
+		else if ((value = after(*argv, "--users-fd=")))
+			users = number(value);
+		else if ((value = after(*argv, "--born-fd=")))
+			born = number(value);
 		else if ((value = after(*argv, "--supervisor-fd=")))
 			supervisor = number(value);
 		else if ((value = after(*argv, "--ready-fd=")))
@@ -171,6 +197,8 @@ void reap(char **argv)
 		finish(-1, "--ready-fd", -EINVAL);
 
 	SYS4(__NR_rt_sigprocmask, SIG_BLOCK, &all, NULL, sizeof(all));
+	if (users >= 0)
+		move_in(users, born);
 	SYS1(__NR_setsid, 0); /* the terminal's signals are for the supervisor; fails where a session was made already */
 	SYS1(__NR_chdir, "/");
 	if (become && (err = become_root()) < 0)
