@@ -142,14 +142,11 @@ func (e *exporter) compress(ctx context.Context, d digest.Digest) (ocispec.Descr
 		return desc, err
 	}
 	defer plain.Close()
-	temp, err := os.CreateTemp(e.layersDir(), stagePrefix)
+	temp, err := e.Scratch()
 	if err != nil {
 		return desc, err
 	}
 	defer temp.Close()
-	if err := os.Remove(temp.Name()); err != nil {
-		return desc, err
-	}
 	hash, diff := sha256.New(), sha256.New()
 	zw := pgzip.NewWriter(io.MultiWriter(temp, hash))
 	_, err = io.Copy(io.MultiWriter(zw, diff), contextReader{ctx, plain})

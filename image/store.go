@@ -1,6 +1,7 @@
 package image
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 // Store is the images below one --dir. Any number of processes use one at a time; a Store may be used by any number
@@ -83,6 +85,25 @@ func (s *Store) create() error {
 		}
 	}
 	return nil
+}
+
+// Scratch makes a file without a name on the disk of the store: whoever is killed, the kernel takes it back.
+func (s *Store) Scratch() (*os.File, error) {
+	if err := s.create(); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(s.layersDir(), os.O_RDWR|unix.O_TMPFILE, 0o600)
+	if err == nil {
+		return f, nil
+	}
+	// Not every file system can. What a kill leaves between these two, GC takes, and may be the faster one here.
+	if f, err = os.CreateTemp(s.layersDir(), stagePrefix); err != nil {
+		return nil, err
+	}
+	if err := remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // exists says whether path is there; any answer but "no such file" is an error.

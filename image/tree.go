@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/opencontainers/go-digest"
@@ -93,7 +94,9 @@ func (s *Store) merge(diffIDs []digest.Digest) (tree *layer.Tree, tars []*os.Fil
 	}()
 	layers := make([]*layer.Layer, len(diffIDs))
 	for i, d := range diffIDs {
-		if layers[i], err = s.readLayer(d); err != nil {
+		if first := slices.Index(diffIDs, d); first < i {
+			layers[i] = layers[first] // an image may have one layer a thousand times: it is in memory once
+		} else if layers[i], err = s.readLayer(d); err != nil {
 			return nil, tars, err
 		}
 		tar, err := os.Open(filepath.Join(s.layerDir(d), "tar"))

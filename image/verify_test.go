@@ -1,6 +1,7 @@
 package image
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -157,5 +158,24 @@ func TestExtract(t *testing.T) {
 	}
 	if err := s.Extract(t.Context(), img, dir); err == nil {
 		t.Error("extracted over what is there")
+	}
+}
+
+// TestVerifyEmpty: what documents say of nothing (docker writes "Labels": {}) is no difference to a record that leaves it out.
+func TestVerifyEmpty(t *testing.T) {
+	s := newStore(t, Auto)
+	d := draftOf(t, "docker.io/library/app:latest", "x", addLayer(t, s, tarOf(t, "a", "a")))
+	config := strings.Replace(string(d.Config), `"Env":["E=x"]`, `"Env":[],"Labels":{},"Volumes":{},"ExposedPorts":{}`, 1)
+	d.Manifest = []byte(strings.NewReplacer(
+		digest.FromBytes(d.Config).String(), digest.FromString(config).String(), fmt.Sprintf(`"size":%d`, len(d.Config)), fmt.Sprintf(`"size":%d`, len(config)),
+		`"schemaVersion":2`, `"schemaVersion":2,"annotations":{}`,
+	).Replace(string(d.Manifest)))
+	d.Config = []byte(config)
+	img, err := s.Commit(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if problems, err := s.Verify(t.Context(), img); err != nil || len(problems) > 0 {
+		t.Errorf("%v, %v", problems, err)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"math"
 )
 
 // A sparse file is a row of chunks of one size, and each is a hole or a run of blocks. A tar stores the segments of a sparse file
@@ -137,7 +136,8 @@ func (c *chunkIndex) append(b []byte, i *Inode, device int64) []byte {
 	return b
 }
 
-// copyChunks writes the chunks that the tar does not hold as they read.
+// copyChunks writes the chunks that the tar does not hold as they read. It passes over the segments once: a hostile tar has a million
+// of them, and as many chunks.
 func (c *chunkIndex) copyChunks(w io.WriterAt, i *Inode, tar io.ReaderAt) error {
 	if c.copied == 0 {
 		return nil
@@ -146,13 +146,16 @@ func (c *chunkIndex) copyChunks(w io.WriterAt, i *Inode, tar io.ReaderAt) error 
 		return fmt.Errorf("copy sparse file: its layer's data is needed")
 	}
 	size, at := int64(1)<<c.bits, c.start*BlockSize
+	rest, buf := pieces{i.segments(), i.Offset}, make([]byte, 32<<10)
 	for n, where := range c.all(i) {
 		if where != chunkCopied {
 			continue
 		}
-		err := eachPart(i, n*size, size, func(file, data, length int64) error {
-			dst := io.NewOffsetWriter(w, at+file-n*size)
-			copied, err := io.Copy(dst, io.NewSectionReader(tar, data, length))
+		begin := n << c.bits
+		rest = rest.from(begin)
+		err := rest.each(begin, min(begin+size, i.Size), func(file, data, length int64) error {
+			dst := io.NewOffsetWriter(w, at+file-begin)
+			copied, err := io.CopyBuffer(dst, io.NewSectionReader(tar, data, length), buf)
 			if err != nil || copied != length {
 				return fmt.Errorf("copy sparse file: %d of %d bytes: %w", copied, length, orShort(err))
 			}
@@ -173,23 +176,33 @@ func orShort(err error) error {
 	return err
 }
 
-// eachPart calls f for what is stored of the bytes [from, from+length) of a file: at which byte of the file, of its device, and how much.
-func eachPart(i *Inode, from, length int64, f func(file, data, length int64) error) error {
-	to := i.Size
-	if length < math.MaxInt64-from {
-		to = min(to, from+length)
+// pieces are what is stored of a file, or of its end: segments, and where on the device the first of them begins.
+type pieces struct {
+	segments []Segment
+	data     int64
+}
+
+// from leaves out the segments that end before byte begin of the file.
+func (p pieces) from(begin int64) pieces {
+	for len(p.segments) > 0 && p.segments[0].Offset+p.segments[0].Length <= begin {
+		p.data += p.segments[0].Length
+		p.segments = p.segments[1:]
 	}
-	data := i.Offset
-	for _, s := range i.segments() {
-		if s.Offset >= to {
+	return p
+}
+
+// each calls f for what is stored of the bytes [from, to) of a file: at which byte of the file, of its device, and how much.
+func (p pieces) each(from, to int64, f func(file, data, length int64) error) error {
+	for _, seg := range p.segments {
+		if seg.Offset >= to {
 			break
 		}
-		if a, b := max(from, s.Offset), min(to, s.Offset+s.Length); a < b {
-			if err := f(a, data+a-s.Offset, b-a); err != nil {
+		if a, b := max(from, seg.Offset), min(to, seg.Offset+seg.Length); a < b {
+			if err := f(a, p.data+a-seg.Offset, b-a); err != nil {
 				return err
 			}
 		}
-		data += s.Length
+		p.data += seg.Length
 	}
 	return nil
 }

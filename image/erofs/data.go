@@ -33,7 +33,7 @@ type sparseReader struct {
 func (s *sparseReader) ReadAt(p []byte, off int64) (int, error) {
 	n := int(min(int64(len(p)), max(0, s.inode.Size-off)))
 	clear(p[:n])
-	err := eachPart(s.inode, off, int64(n), func(file, data, length int64) error {
+	err := pieces{s.inode.segments(), s.inode.Offset}.each(off, off+int64(n), func(file, data, length int64) error {
 		got, err := s.tar.ReadAt(p[file-off:file-off+length], data)
 		if int64(got) < length {
 			return orShort(err)

@@ -90,26 +90,11 @@ func (a *appc) withAppc(ctx context.Context, f appcFile, verified image.Evidence
 }
 
 func (a *appc) create() (io.Writer, error) {
-	f, err := a.scratch()
+	f, err := a.Store.Scratch()
 	if err == nil {
 		a.result.files = append(a.result.files, f)
 	}
 	return f, err
-}
-
-// scratch makes a file without a name, on the disk that the image will lie on: the kernel takes it back when we are gone.
-func (c *Client) scratch() (*os.File, error) {
-	if err := os.MkdirAll(c.Store.Dir(), 0o700); err != nil {
-		return nil, err
-	}
-	f, err := os.CreateTemp(c.Store.Dir(), ".aci-*")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
 }
 
 // depend finds, fetches and verifies what an ACI depends on, by discovery.
@@ -167,7 +152,7 @@ func (a *appc) withLocalAppc(ctx context.Context, f appcFile, use func(source) e
 }
 
 func (a *appc) copyOf(f appcFile) (appcFile, error) {
-	own, err := a.scratch()
+	own, err := a.Store.Scratch()
 	if err != nil {
 		return appcFile{}, err
 	}

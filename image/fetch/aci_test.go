@@ -173,7 +173,7 @@ func TestDiscovery(t *testing.T) {
 	if want := []string{"/a/app?ac-discovery=1", "/a?ac-discovery=1"}; !slices.Equal(h.seen[:2], want) {
 		t.Errorf("asked %q, want %q first", h.seen, want)
 	}
-	if entries, err := filepath.Glob(c.Store.Dir() + "/.aci-*"); err != nil || len(entries) > 0 {
+	if entries, err := filepath.Glob(c.Store.Dir() + "/*/.new-*"); err != nil || len(entries) > 0 {
 		t.Errorf("left: %v, %v", entries, err)
 	}
 }

@@ -171,7 +171,7 @@ func (a *appc) download(ctx context.Context, rawURL string) (f appcFile, err err
 	}
 	body := newWebBody(ctx, w, rawURL, header, resp)
 	defer body.Close()
-	own, err := a.scratch()
+	own, err := a.Store.Scratch()
 	if err != nil {
 		return appcFile{}, err
 	}

@@ -15,6 +15,7 @@ type merger struct {
 	lastDir  string
 	lastNode *node
 	steps    int // components followed so far, and bytes of links
+	implied  int // directories made that no entry describes
 }
 
 // node is a name in the tree. What unpacking does to names and not to files (removing, replacing) it does to nodes.
@@ -32,7 +33,11 @@ type node struct {
 // order gives; otherwise the text names the layer, from 1, and the entry.
 func Merge(layers []*Layer) (*Tree, error) {
 	m := &merger{root: &node{inode: implicitDir()}}
+	entries := 0
 	for k, l := range layers {
+		if entries += l.Entries(); entries > maxEntries {
+			return nil, fmt.Errorf("%w: an image of more than %d entries", ErrLimit, maxEntries)
+		}
 		m.layer = int32(k + 1)
 		m.lastNode = nil
 		for e := range l.entries.all() {
@@ -201,6 +206,9 @@ func (m *merger) directory(path string, create bool) (*node, error) {
 		return nil, nil
 	case err != nil:
 		return nil, err
+	}
+	if m.implied += len(missing); m.implied > maxImplied {
+		return nil, fmt.Errorf("%w: more than %d directories that have no entry", ErrLimit, maxImplied)
 	}
 	for _, name := range missing {
 		if n, err = m.add(n, name, implicitDir()); err != nil {

@@ -7,10 +7,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/tests/craft"
 )
 
 // bigLayer is the tar of a layer of n files in directories of 100, as a distribution has them.
@@ -93,7 +97,7 @@ func TestLinear(t *testing.T) {
 	}
 	for name, shape := range shapes {
 		t.Run(name, func(t *testing.T) {
-			measure := func(n int) time.Duration {
+			linear(t, 2_000, func(n int) func() {
 				members := []member{file("d/f", "x"), symlink("s", ".")}
 				for k := range n {
 					m := shape(k)
@@ -101,9 +105,7 @@ func TestLinear(t *testing.T) {
 					members = append(members, m)
 				}
 				b := archive(t, members...)
-				best := time.Hour
-				for range 3 {
-					begin := cpuTime(t)
+				return func() {
 					l, err := Scan(bytes.NewReader(b), Limits{})
 					if err != nil {
 						t.Fatal(err)
@@ -111,17 +113,61 @@ func TestLinear(t *testing.T) {
 					if _, err := Merge([]*Layer{l}); err != nil {
 						t.Fatal(err)
 					}
-					best = min(best, cpuTime(t)-begin)
 				}
-				return best
-			}
-			const n = 2_000
-			one, four := measure(n), measure(4*n)
-			// Quadratic would be 16 times as long. Small and busy machines need room.
-			if four > 9*one+10*time.Millisecond {
-				t.Errorf("%d entries take %v, %d take %v", n, one, 4*n, four)
-			}
+			})
 		})
+	}
+}
+
+// So is the time of an index of a sparse file each of whose chunks has to be copied.
+func TestLinearSparse(t *testing.T) {
+	linear(t, 30_000, func(n int) func() {
+		var sparseMap strings.Builder
+		fmt.Fprintf(&sparseMap, "%d\n", n)
+		for k := range n {
+			fmt.Fprintf(&sparseMap, "%d\n64\n", k*512)
+		}
+		body := string(craft.Padded(sparseMap.String())) + strings.Repeat("x", n*64)
+		tar := craft.Raw(craft.PAX('x', "GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=s", fmt.Sprintf("GNU.sparse.realsize=%d", n*512)),
+			craft.Block{Size: fmt.Sprintf("%011o\x00", len(body)), Type: '0'}.Bytes(), craft.Padded(body))
+		l, err := Scan(bytes.NewReader(tar), Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tree, err := Merge([]*Layer{l})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			fd, err := unix.MemfdCreate("index", unix.MFD_CLOEXEC) // the disk has its own time
+			if err != nil {
+				t.Fatal(err)
+			}
+			index := os.NewFile(uintptr(fd), "index")
+			defer index.Close()
+			if err := tree.WriteErofs(index, []TarDevice{{Size: int64(len(tar)), Data: bytes.NewReader(tar)}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// linear runs what prepare makes of n, and of four times as much.
+func linear(t *testing.T, n int, prepare func(n int) func()) {
+	t.Helper()
+	measure := func(n int) time.Duration {
+		run, best := prepare(n), time.Hour
+		for range 3 {
+			begin := cpuTime(t)
+			run()
+			best = min(best, cpuTime(t)-begin)
+		}
+		return best
+	}
+	one, four := measure(n), measure(4*n)
+	// Quadratic would be 16 times as long. Small and busy machines need room.
+	if four > 9*one+10*time.Millisecond {
+		t.Errorf("%d take %v, %d take %v", n, one, 4*n, four)
 	}
 }
 
@@ -155,6 +201,34 @@ func TestPathsThroughLinks(t *testing.T) {
 	}
 	if _, err := Merge([]*Layer{l}); !errors.Is(err, ErrLimit) {
 		t.Errorf("got %v, want a limit", err)
+	}
+}
+
+// What an image may make of little is bounded too: directories that its entries only imply, and one layer many times.
+func TestImageLimits(t *testing.T) {
+	var deep []member
+	for k := range 600 {
+		deep = append(deep, file(fmt.Sprintf("%d/", k)+strings.Repeat("d/", 2030)+"f", ""))
+	}
+	var flat []member
+	for k := range 20_000 {
+		flat = append(flat, file(fmt.Sprint(k), ""))
+	}
+	for name, c := range map[string]struct {
+		members []member
+		times   int
+		want    string
+	}{
+		"implied directories": {deep, 1, "directories that have no entry"},
+		"one layer again":     {flat, 1000, "entries"},
+	} {
+		l, err := Scan(bytes.NewReader(archive(t, c.members...)), Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Merge(slices.Repeat([]*Layer{l}, c.times)); !errors.Is(err, ErrLimit) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want a limit", name, err)
+		}
 	}
 }
 

@@ -6,11 +6,15 @@ import (
 	"strings"
 )
 
-// maxFollow bounds how many symbolic links a path of a tar may take, as the kernel does. maxSteps bounds what all paths of an image
-// may take together: an entry of 1 KiB can lead through 40 links of 4 KiB.
+// maxFollow bounds how many symbolic links a path of a tar may take, as the kernel does. The others bound an image as a whole, beside what
+// Limits says of each layer: the steps that all paths may take together (an entry of 1 KiB can lead through 40 links of 4 KiB), the
+// directories without an entry (one of 4 KiB can imply 2,000, of 600 bytes of memory each), and the entries (one layer can be there a
+// thousand times).
 const (
-	maxFollow = 40
-	maxSteps  = 100_000_000
+	maxFollow  = 40
+	maxSteps   = 100_000_000
+	maxImplied = 1 << 20
+	maxEntries = 1 << 24
 )
 
 var errNotDirectory = errors.New("is not a directory")
