@@ -32,12 +32,14 @@ type node struct {
 // Merge replays layers, lowest first. It changes none of them. A nil error means that the tree is exactly what unpacking them in
 // order gives; otherwise the text names the layer, from 1, and the entry.
 func Merge(layers []*Layer) (*Tree, error) {
-	m := &merger{root: &node{inode: implicitDir()}}
 	entries := 0
-	for k, l := range layers {
+	for _, l := range layers {
 		if entries += l.Entries(); entries > maxEntries {
 			return nil, fmt.Errorf("%w: an image of more than %d entries", ErrLimit, maxEntries)
 		}
+	}
+	m := &merger{root: &node{inode: implicitDir()}}
+	for k, l := range layers {
 		m.layer = int32(k + 1)
 		m.lastNode = nil
 		for e := range l.entries.all() {
