@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -85,6 +86,16 @@ func enter(o EnterOptions, started func()) (int, error) {
 		return 0, err
 	}
 	process, err := newProcess(spec.Process)
+	if err != nil {
+		return 0, err
+	}
+	state, err := container.State()
+	if err == nil {
+		err = shareLimits(process, state.InitProcessPid)
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		err = fmt.Errorf("app %s: %w", o.App, ErrNotRunning) // any more
+	}
 	if err != nil {
 		return 0, err
 	}

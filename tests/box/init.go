@@ -1,6 +1,7 @@
 package box
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -94,7 +95,8 @@ func forgetImages() error {
 		return err
 	}
 	for _, m := range images {
-		if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH); err != nil {
+		err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH)
+		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) { // these: the machine's gantry has removed it meanwhile
 			return fmt.Errorf("unmount %s: %w", m.Mountpoint, err)
 		}
 	}
