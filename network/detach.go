@@ -11,6 +11,7 @@ import (
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/invoke"
+	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/gantryrun/gantry/network/conf"
@@ -45,10 +46,12 @@ func (h *Host) detach(ctx context.Context, a Attachment, list *libcni.NetworkCon
 	x := &pluginExec{host: h, list: list, links: links}
 	rt := a.runtimeConf(netns)
 	inject := map[string]any{"name": list.Name, "cniVersion": list.CNIVersion}
-	if knows, err := version.GreaterThanOrEqualTo(list.CNIVersion, "0.4.0"); err == nil && knows && conf.Executes(list) { // ours need none
-		// A damaged file is as good as none.
-		if prev, err := h.cni(x).GetNetworkListCachedResult(list, rt); err == nil && prev != nil {
-			inject["prevResult"] = prev
+	if conf.Executes(list) { // ours need none
+		if x.former, err = h.formerResult(list, rt); err != nil {
+			errs = append(errs, fmt.Errorf("detach from network %q: %w", a.Network, err))
+		}
+		if knows, err := version.GreaterThanOrEqualTo(list.CNIVersion, "0.4.0"); err == nil && knows && x.former != nil {
+			inject["prevResult"] = x.former
 		}
 	}
 	for _, p := range slices.Backward(list.Plugins) {
@@ -67,21 +70,25 @@ func (h *Host) detach(ctx context.Context, a Attachment, list *libcni.NetworkCon
 
 // del runs DEL of one plugin. Without a namespace every plugin has to do what is left for it to do, but some (sbr of
 // containernetworking, say) refuse to work, and would keep a dead pod from ever being removed. They get an empty namespace in the place
-// of the one that is gone, and find nothing in it.
+// of the one that is gone, and find nothing in it. Those that would leave rules get one in which they find the pod's addresses.
 func (x *pluginExec) del(ctx context.Context, p *libcni.PluginConfig, inject map[string]any, rt *libcni.RuntimeConf) error {
-	err := x.run(ctx, "DEL", p, inject, rt)
-	if err == nil || rt.NetNS != "" || conf.Builtin(p.Network.Type) || errors.Is(err, errKilled) {
+	lacks := rt.NetNS == "" && !conf.Builtin(p.Network.Type)
+	var former types.Result
+	var err error
+	if lacks && leavesRules(p) {
+		former = x.former
+	} else if err = x.run(ctx, "DEL", p, inject, rt); err == nil || !lacks || errors.Is(err, errKilled) {
 		return err
 	}
-	standIn, nerr := newNamespace()
+	ns, path, nerr := standIn(rt.IfName, former)
 	if nerr != nil {
 		return errors.Join(err, nerr)
 	}
-	defer func() { _ = standIn.Close() }()
+	defer func() { _ = ns.Close() }()
 	there := *rt
-	there.NetNS = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), standIn.Fd())
-	if x.run(ctx, "DEL", p, inject, &there) == nil {
-		return nil
+	there.NetNS = path
+	if serr := x.run(ctx, "DEL", p, inject, &there); serr == nil || err == nil {
+		return serr
 	}
 	return err
 }

@@ -38,6 +38,8 @@ type pluginExec struct {
 	list *libcni.NetworkConfigList
 	// links makes DEL of the built-in plugins remove the veth pair and wait for it.
 	links bool
+	// former is what DEL of programs is told of ADD.
+	former types.Result
 	// state is what CHECK of the built-in plugins compares with.
 	state *rules.State
 }

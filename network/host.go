@@ -197,6 +197,9 @@ func (h *Host) runDir() string {
 	return h.RunDir
 }
 
+// leaseDir is where the built-in IPAM plugin keeps addresses, a directory for each network.
+func (h *Host) leaseDir() string { return filepath.Join(h.runDir(), "leases") }
+
 func (h *Host) timeout() time.Duration {
 	if h.Timeout == 0 {
 		return defaultTimeout

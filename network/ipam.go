@@ -160,7 +160,7 @@ func (c *call) owner() lease.Owner { return lease.Owner{ID: c.containerID, IfNam
 func (c *call) pool(network string, lc *leasesConf) lease.Pool {
 	dir := lc.DataDir
 	if dir == "" {
-		dir = filepath.Join(c.exec.host.runDir(), "leases")
+		dir = c.exec.host.leaseDir()
 	}
 	// A network's name cannot begin with a dot, so the index is nobody's leases.
 	return lease.Pool{Dir: filepath.Join(dir, network), Index: filepath.Join(dir, ".index", network)}

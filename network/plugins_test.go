@@ -7,9 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 
 	"github.com/gantryrun/gantry/network/conf"
@@ -36,22 +38,25 @@ var pluginCases = map[string]pluginCase{
 	"bridge": {plugins: `{"type": "bridge", "bridge": "lab-br0", "isGateway": true, ` + hostLocal + `}`, ip: "10.20.0.2", asked: "host"},
 	"bridge, masqueraded, with portmap and firewall": {needs: "nat", plugins: `{"type": "bridge", "bridge": "lab-br0", "isGateway": true, "ipMasq": true, ` + hostLocal + `},
 		{"type": "portmap", "capabilities": {"portMappings": true}, "backend": "nftables"}, {"type": "firewall", "backend": "iptables"}`, ip: "10.20.0.2", asked: "host"},
-	"ptp":             {plugins: `{"type": "ptp", ` + hostLocal + `}`, ip: "10.20.0.2", asked: "host"},
-	"ptp, CNI 0.3.0":  {plugins: `{"type": "ptp", ` + hostLocal + `}`, ip: "10.20.0.2", asked: "host", version: "0.3.0"},
-	"ptp, CNI 0.3.1":  {plugins: `{"type": "ptp", ` + hostLocal + `}`, ip: "10.20.0.2", asked: "host", version: "0.3.1"},
-	"ptp, CNI 0.4.0":  {plugins: `{"type": "ptp", ` + hostLocal + `}`, ip: "10.20.0.2", asked: "host", version: "0.4.0"},
-	"ptp, CNI 1.0.0":  {plugins: `{"type": "ptp", ` + hostLocal + `}`, ip: "10.20.0.2", asked: "host", version: "1.0.0"},
-	"bandwidth":       {plugins: `{"type": "ptp", ` + hostLocal + `}, {"type": "bandwidth", "capabilities": {"bandwidth": true}}`, args: ":INGRESS=10M;EGRESS=5M", needs: "ifb", asked: "host"},
-	"tuning":          {plugins: `{"type": "ptp", ` + hostLocal + `}, {"type": "tuning", "capabilities": {"mac": true}, "sysctl": {"net.ipv4.conf.IFNAME.log_martians": "1"}, "mtu": 1400}`, args: ":MAC=02:00:00:00:00:55", asked: "host", inside: "ip link show dev eth0 | grep -q 'mtu 1400' && ip link show dev eth0 | grep -q 02:00:00:00:00:55"},
-	"macvlan":         {plugins: `{"type": "macvlan", "master": "uplink0", "ipam": {"type": "host-local", "subnet": "192.0.2.0/24", "dataDir": "DATA"}}`, args: ":IP=192.0.2.50", needs: "macvlan", ip: "192.0.2.50", asked: "neighbour"},
-	"macvlan, static": {plugins: `{"type": "macvlan", "master": "uplink0", "capabilities": {"ips": true}, "ipam": {"type": "static"}}`, args: ":IP=192.0.2.51/24", needs: "macvlan", ip: "192.0.2.51", asked: "neighbour"},
-	"macvlan, dhcp":   {plugins: `{"type": "macvlan", "master": "uplink0", "ipam": {"type": "dhcp"}}`, needs: "macvlan", inside: "ip addr show dev eth0 | grep -q 'inet 192.0.2.7[789]'", asked: "neighbour"},
-	"ipvlan":          {plugins: `{"type": "ipvlan", "master": "uplink0", "ipam": {"type": "host-local", "subnet": "192.0.2.0/24", "rangeStart": "192.0.2.60", "dataDir": "DATA"}}`, needs: "ipvlan", ip: "192.0.2.60", asked: "neighbour"},
-	"vlan":            {plugins: `{"type": "vlan", "master": "uplink0", "vlanId": 7, "ipam": {"type": "host-local", "subnet": "10.7.0.0/24", "dataDir": "DATA"}}`, needs: "vlan", ip: "10.7.0.2", asked: "nobody"},
-	"dummy":           {plugins: `{"type": "dummy", "ipam": {"type": "host-local", "subnet": "10.8.0.0/24", "dataDir": "DATA"}}`, needs: "dummy", ip: "10.8.0.2", asked: "nobody"},
-	"host-device":     {plugins: `{"type": "host-device", "device": "spare0", "ipam": {"type": "static", "addresses": [{"address": "10.9.0.2/24"}]}}`, ip: "10.9.0.2", asked: "nobody"},
-	"tap":             {plugins: `{"type": "tap", ` + hostLocal + `}`, needs: "tuntap", ip: "10.20.0.2", asked: "nobody"},
-	"loopback":        {plugins: `{"type": "loopback"}`, asked: "nobody", inside: "ip addr show dev lo | grep -q 127.0.0.1"},
+	"ptp, masqueraded":                {needs: "nat", plugins: `{"type": "ptp", "ipMasq": true, ` + hostLocal + `}, {"type": "firewall", "backend": "iptables"}`, ip: "10.20.0.2", asked: "host"},
+	"bridge, MAC address checked":     {needs: "bridge rules", plugins: `{"type": "bridge", "bridge": "lab-br0", "isGateway": true, "macspoofchk": true, ` + hostLocal + `}`, ip: "10.20.0.2", asked: "host"},
+	"bridge, masqueraded by nftables": {needs: "nat", plugins: `{"type": "bridge", "bridge": "lab-br0", "isGateway": true, "ipMasq": true, "ipMasqBackend": "nftables", ` + hostLocal + `}`, ip: "10.20.0.2", asked: "host"},
+	"ptp":                             {plugins: `{"type": "ptp", ` + hostLocal + `}`, ip: "10.20.0.2", asked: "host"},
+	"ptp, CNI 0.3.0":                  {plugins: `{"type": "ptp", ` + hostLocal + `}`, ip: "10.20.0.2", asked: "host", version: "0.3.0"},
+	"ptp, CNI 0.3.1":                  {plugins: `{"type": "ptp", ` + hostLocal + `}`, ip: "10.20.0.2", asked: "host", version: "0.3.1"},
+	"ptp, CNI 0.4.0":                  {plugins: `{"type": "ptp", ` + hostLocal + `}`, ip: "10.20.0.2", asked: "host", version: "0.4.0"},
+	"ptp, CNI 1.0.0":                  {plugins: `{"type": "ptp", ` + hostLocal + `}`, ip: "10.20.0.2", asked: "host", version: "1.0.0"},
+	"bandwidth":                       {plugins: `{"type": "ptp", ` + hostLocal + `}, {"type": "bandwidth", "capabilities": {"bandwidth": true}}`, args: ":INGRESS=10M;EGRESS=5M", needs: "ifb", asked: "host"},
+	"tuning":                          {plugins: `{"type": "ptp", ` + hostLocal + `}, {"type": "tuning", "capabilities": {"mac": true}, "sysctl": {"net.ipv4.conf.IFNAME.log_martians": "1"}, "mtu": 1400}`, args: ":MAC=02:00:00:00:00:55", asked: "host", inside: "ip link show dev eth0 | grep -q 'mtu 1400' && ip link show dev eth0 | grep -q 02:00:00:00:00:55"},
+	"macvlan":                         {plugins: `{"type": "macvlan", "master": "uplink0", "ipam": {"type": "host-local", "subnet": "192.0.2.0/24", "dataDir": "DATA"}}`, args: ":IP=192.0.2.50", needs: "macvlan", ip: "192.0.2.50", asked: "neighbour"},
+	"macvlan, static":                 {plugins: `{"type": "macvlan", "master": "uplink0", "capabilities": {"ips": true}, "ipam": {"type": "static"}}`, args: ":IP=192.0.2.51/24", needs: "macvlan", ip: "192.0.2.51", asked: "neighbour"},
+	"macvlan, dhcp":                   {plugins: `{"type": "macvlan", "master": "uplink0", "ipam": {"type": "dhcp"}}`, needs: "macvlan", inside: "ip addr show dev eth0 | grep -q 'inet 192.0.2.7[789]'", asked: "neighbour"},
+	"ipvlan":                          {plugins: `{"type": "ipvlan", "master": "uplink0", "ipam": {"type": "host-local", "subnet": "192.0.2.0/24", "rangeStart": "192.0.2.60", "dataDir": "DATA"}}`, needs: "ipvlan", ip: "192.0.2.60", asked: "neighbour"},
+	"vlan":                            {plugins: `{"type": "vlan", "master": "uplink0", "vlanId": 7, "ipam": {"type": "host-local", "subnet": "10.7.0.0/24", "dataDir": "DATA"}}`, needs: "vlan", ip: "10.7.0.2", asked: "nobody"},
+	"dummy":                           {plugins: `{"type": "dummy", "ipam": {"type": "host-local", "subnet": "10.8.0.0/24", "dataDir": "DATA"}}`, needs: "dummy", ip: "10.8.0.2", asked: "nobody"},
+	"host-device":                     {plugins: `{"type": "host-device", "device": "spare0", "ipam": {"type": "static", "addresses": [{"address": "10.9.0.2/24"}]}}`, ip: "10.9.0.2", asked: "nobody"},
+	"tap":                             {plugins: `{"type": "tap", ` + hostLocal + `}`, needs: "tuntap", ip: "10.20.0.2", asked: "nobody"},
+	"loopback":                        {plugins: `{"type": "loopback"}`, asked: "nobody", inside: "ip addr show dev lo | grep -q 127.0.0.1"},
 	// vrf and sbr move routes away from where the CHECK of others looks for them: such lists say disableCheck.
 	"vrf": {plugins: `{"type": "macvlan", "master": "uplink0", "ipam": {"type": "static", "addresses": [{"address": "192.0.2.52/24"}]}}, {"type": "vrf", "vrfname": "red"}`, needs: "vrf", ip: "192.0.2.52", asked: "nobody", list: `"disableCheck": true,`, inside: "ip link show master red | grep -q eth0"},
 	"sbr": {plugins: `{"type": "ptp", ` + hostLocal + `}, {"type": "sbr"}`, ip: "10.20.0.2", asked: "host", list: `"disableCheck": true,`, inside: "ip route show table 100 | grep -q default"},
@@ -194,12 +199,28 @@ func (h *Host) usePlugins(t *testing.T, test pluginCase, out *netlab.Outside) {
 	if strings.Contains(test.plugins, "spare0") { // the kernel takes a virtual device away with the namespace
 		return
 	}
-	killed := start(t, h, p.Attachment)
-	killed.Close()
-	if err := h.Detach(context.Background(), p.Attachment, ""); err != nil {
-		t.Errorf("DEL without the namespace: %v", err)
+	rules := uncounted(t)
+	for _, how := range []string{"DEL without the namespace", "DEL without the namespace and the result"} {
+		killed := start(t, h, p.Attachment)
+		killed.Close()
+		if strings.Contains(how, "result") { // the supervisor was killed before ADD of the last plugin was over
+			if err := os.Remove(h.resultFile(p.Attachment)); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := h.Detach(context.Background(), p.Attachment, ""); err != nil {
+			t.Errorf("%s: %v", how, err)
+		}
+		if diff := cmp.Diff(rules, uncounted(t)); diff != "" {
+			t.Errorf("%s leaves rules:\n%s", how, diff)
+		}
 	}
 }
+
+var counter = regexp.MustCompile(`counter packets \d+ bytes \d+`)
+
+// uncounted is everybody's rules.
+func uncounted(t *testing.T) string { return counter.ReplaceAllString(ruleset(t), "counter") }
 
 func linkNames(t *testing.T) []string {
 	t.Helper()
@@ -223,6 +244,9 @@ func canMake(kind string) bool {
 	case "nat":
 		defer func() { _ = exec.Command("nft", "delete", "table", "ip", "probe").Run() }()
 		return exec.Command("nft", "add table ip probe; add chain ip probe nat { type nat hook prerouting priority 0; }").Run() == nil
+	case "bridge rules":
+		defer func() { _ = exec.Command("nft", "delete", "table", "bridge", "probe").Run() }()
+		return exec.Command("nft", "add table bridge probe; add chain bridge probe hook { type filter hook prerouting priority 0; }").Run() == nil
 	case "tuntap":
 		_, err := os.Stat("/dev/net/tun")
 		return err == nil

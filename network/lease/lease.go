@@ -162,6 +162,26 @@ func (p Pool) Held(o Owner) ([]netip.Addr, error) {
 	return p.held(o)
 }
 
+// Search is Held without the index: it reads every lease, as host-local, which has no index, does itself. A network without leases has none of
+// the owner's.
+func (p Pool) Search(o Owner) ([]netip.Addr, error) {
+	files, err := os.ReadDir(p.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("look up leases: %w", err)
+	}
+	var held []netip.Addr
+	for _, f := range files {
+		addr, err := netip.ParseAddr(f.Name())
+		if err != nil {
+			continue
+		}
+		if content, err := os.ReadFile(p.file(addr)); err == nil && strings.TrimSpace(string(content)) == o.content() {
+			held = append(held, addr)
+		}
+	}
+	return held, nil
+}
+
 // lock takes host-local's lock of the network: flock on the file "lock".
 func (p Pool) lock() (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(p.Dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
