@@ -141,8 +141,8 @@ func (b *blobReader) resume(cause error) error {
 	}
 }
 
-// stallReader fails if its source gives no byte for so long. It bounds the pause, never the whole: large blobs over
-// slow lines take their time.
+// stallReader fails if a Read of its source waits for so long. It bounds the pause, never the whole: large blobs over
+// slow lines take their time. Nor does it count while nobody reads: a disk that is slow is not the registry's fault.
 type stallReader struct {
 	ctx    context.Context
 	body   io.ReadCloser
@@ -154,14 +154,14 @@ type stallReader struct {
 // newStallReader watches body, which belongs to a request under ctx, which cancel ends. Close closes both.
 func newStallReader(ctx context.Context, body io.ReadCloser, stall time.Duration, cancel context.CancelCauseFunc) *stallReader {
 	timer := time.AfterFunc(stall, func() { cancel(ErrStalled) })
+	timer.Stop()
 	return &stallReader{ctx: ctx, body: body, timer: timer, stall: stall, cancel: cancel}
 }
 
 func (s *stallReader) Read(p []byte) (int, error) {
+	s.timer.Reset(s.stall)
 	n, err := s.body.Read(p)
-	if n > 0 {
-		s.timer.Reset(s.stall)
-	}
+	s.timer.Stop()
 	if err != nil && errors.Is(context.Cause(s.ctx), ErrStalled) {
 		err = fmt.Errorf("%w for %s", ErrStalled, s.stall)
 	}

@@ -125,7 +125,7 @@ func TestBlobFaults(t *testing.T) {
 			c := newClient(t)
 			c.Stall, c.backoff = 20*time.Second, time.Millisecond
 			if errors.Is(tc.want, ErrStalled) {
-				c.Stall = 300 * time.Millisecond
+				c.Stall = 3 * time.Second // what comes before the blob has to answer in it, too
 			}
 			b := &brokenBlob{blob: blob, serve: tc.serve}
 			d := digest.FromBytes(blob)

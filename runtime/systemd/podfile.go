@@ -41,13 +41,14 @@ func parsePodFile(text string) (*podFile, error) {
 	for n := 0; n < len(lines); n++ {
 		at := n + 1
 		line := strings.TrimSpace(lines[n])
-		for strings.HasSuffix(line, `\`) && n+1 < len(lines) {
-			n++
-			line = strings.TrimSuffix(line, `\`) + " " + strings.TrimSpace(lines[n])
+		for !comment(line) && continued(line) && n+1 < len(lines) {
+			if n++; !comment(strings.TrimSpace(lines[n])) {
+				line = strings.TrimSuffix(line, `\`) + " " + strings.TrimSpace(lines[n])
+			}
 		}
 		var err error
 		switch {
-		case line == "" || line[0] == '#' || line[0] == ';':
+		case line == "" || comment(line):
 		case !utf8.ValidString(line) || strings.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' }):
 			err = fmt.Errorf("%q is no text", line)
 		case line[0] == '[':
@@ -68,6 +69,14 @@ func parsePodFile(text string) (*podFile, error) {
 		}
 	}
 	return f, nil
+}
+
+// comment, wherever it stands: between a line and what continues it, too (systemd.syntax(7)).
+func comment(line string) bool { return strings.HasPrefix(line, "#") || strings.HasPrefix(line, ";") }
+
+// continued: a backslash that no other one escapes ends the line.
+func continued(line string) bool {
+	return (len(line)-len(strings.TrimRight(line, `\`)))%2 == 1
 }
 
 // open begins a section.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/tests/await"
 )
 
 func TestFlagName(t *testing.T) {
@@ -43,6 +45,16 @@ func TestPodFile(t *testing.T) {
 	want := `--uuid-file-save=%t/gantry/%N.uuid --net=none "--set-env=A=b c" reg.example/web:1 --name=web --memory=10Mi -- serve  --port=80 --- x --name=side`
 	if diff := cmp.Diff(want, strings.Join(f.run(), " ")); diff != "" {
 		t.Error(diff)
+	}
+	for name, text := range map[string]string{
+		"a comment that ends in an escape": "[Pod]\n# net \\\nNet=none\n[App a]\nImage=x\n",
+		"a comment between":                "[Pod]\nNet=\\\n# a comment\n; another \\\nnone\n[App a]\nImage=x\n",
+		"two that are one":                 "[Pod]\nNet=none\n[App a]\nImage=x\nArgs=a\\\\\n",
+	} {
+		f, err := parsePodFile(text)
+		if err != nil || !strings.Contains(strings.Join(f.run(), " "), "--net=none x --name=a") {
+			t.Errorf("%s: %v, %v", name, f, err)
+		}
 	}
 	for name, text := range map[string]string{
 		"no app":         "[Pod]\nNet=none\n",
@@ -138,7 +150,7 @@ func TestGenerateHostile(t *testing.T) {
 				t.Errorf("nothing is said of %s: %v", name, err)
 			}
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(await.Patience):
 		t.Fatal("it waits")
 	}
 	for _, name := range []string{"good.service", "mark.service", "way.service", "x.target.wants/way.service", "up.service"} {
