@@ -69,10 +69,11 @@ func runAppAdd(cmd *cobra.Command, e *env, o *appAddOptions, args []string) erro
 	if err != nil {
 		return err
 	}
-	apps, err := parseRunLine(line, fs, newAppFlags)
+	parsed, err := parseRunLine(line, fs, newAppFlags)
 	if err != nil {
 		return err
 	}
+	apps := parsed.apps
 	if err := e.check(); err != nil { // flags among ours may be global ones
 		return err
 	}

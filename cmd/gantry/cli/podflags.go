@@ -22,6 +22,7 @@ import (
 type podOptions struct {
 	req      runtime.Request
 	apps     []*appOptions // of the same line
+	words    []lineWord    // the line
 	net      []string
 	dnsMode  string
 	inherit  bool
@@ -233,19 +234,25 @@ func bindValue(volumes *[]bundle.Volume, mounts *[]bundle.Mount) *value {
 }
 
 func addBind(s string, volumes *[]bundle.Volume, mounts *[]bundle.Mount) error {
-	if strings.HasPrefix(s, "./") || strings.HasPrefix(s, "../") {
-		source, rest, _ := strings.Cut(s, ":")
-		abs, err := filepath.Abs(source)
-		if err != nil {
-			return err
-		}
-		s = abs + ":" + rest
+	s, err := absoluteBind(s)
+	if err != nil {
+		return err
 	}
 	v, m, err := bundle.ParseBind(s)
 	if err == nil {
 		*volumes, *mounts = append(*volumes, v), append(*mounts, m)
 	}
 	return err
+}
+
+// absoluteBind is SOURCE:TARGET with the source from / on.
+func absoluteBind(s string) (string, error) {
+	if !strings.HasPrefix(s, "./") && !strings.HasPrefix(s, "../") {
+		return s, nil
+	}
+	source, rest, _ := strings.Cut(s, ":")
+	abs, err := filepath.Abs(source)
+	return abs + ":" + rest, err
 }
 
 // request finishes what the flags mean together.

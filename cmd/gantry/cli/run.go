@@ -66,20 +66,21 @@ func podRequest(cmd *cobra.Command, e *env, o *podOptions, args []string) (*runt
 	fs := pflag.NewFlagSet("pod", pflag.ContinueOnError)
 	fs.AddFlagSet(cmd.Flags())
 	fs.AddFlagSet(cmd.InheritedFlags())
-	apps, err := parseRunLine(args, fs, newAppFlags)
+	line, err := parseRunLine(args, fs, newAppFlags)
 	if err != nil {
 		return nil, err
 	}
+	o.words = line.words
 	if err := e.check(); err != nil { // flags among ours may be global ones
 		return nil, err
 	}
+	o.apps = line.apps
 	if o.manifest != "" {
-		if apps, err = o.readManifest(fs, apps); err != nil {
+		if o.apps, err = o.readManifest(fs, line.apps); err != nil {
 			return nil, err
 		}
 	}
-	o.apps = apps
-	return o.request(apps, e.insecure)
+	return o.request(o.apps, e.insecure)
 }
 
 // asksHelp finds --help before the first image's arguments.

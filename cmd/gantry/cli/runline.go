@@ -25,14 +25,24 @@ type runLine struct {
 	// whose they are.
 	early []earlyFlag
 
+	words []lineWord // the line as it was understood
+
 	current *pflag.FlagSet // the last image's, nil before the first
 	lookup  *pflag.FlagSet // any app's: to know the names before the first image
 }
 
 type earlyFlag struct{ name, value string }
 
+// lineWord is a flag with its value; or an image, an argument or what sets them apart.
+type lineWord struct {
+	flag  *pflag.Flag // nil: none
+	text  string      // of a flag: how it was spelled
+	value string
+	image bool
+}
+
 // parseRunLine sorts args into the pod's flag set and one appOptions per image.
-func parseRunLine(args []string, pod *pflag.FlagSet, newApp func() (*pflag.FlagSet, *appOptions)) ([]*appOptions, error) {
+func parseRunLine(args []string, pod *pflag.FlagSet, newApp func() (*pflag.FlagSet, *appOptions)) (*runLine, error) {
 	l := &runLine{pod: pod, newApp: newApp}
 	l.lookup, _ = newApp()
 	if err := l.parse(args); err != nil {
@@ -41,7 +51,7 @@ func parseRunLine(args []string, pod *pflag.FlagSet, newApp func() (*pflag.FlagS
 	if err := l.applyEarly(); err != nil {
 		return nil, usageError{err}
 	}
-	return l.apps, nil
+	return l, nil
 }
 
 func (l *runLine) parse(args []string) error {
@@ -50,6 +60,7 @@ func (l *runLine) parse(args []string) error {
 		switch arg := args[0]; {
 		case arg == "---":
 			args = args[1:]
+			l.words = append(l.words, lineWord{text: arg})
 			if l.current == nil {
 				return fmt.Errorf("--- ends the arguments of an app: there is no image before it")
 			}
@@ -76,6 +87,7 @@ func (l *runLine) image(name string) {
 	fs, app := l.newApp()
 	app.image = name
 	l.apps = append(l.apps, app)
+	l.words = append(l.words, lineWord{text: name, image: true})
 	l.current = fs
 }
 
@@ -89,7 +101,9 @@ func (l *runLine) appArgs(args []string) ([]string, error) {
 		return nil, fmt.Errorf("%s has arguments twice: end them with --- before the next image", printable.Text(app.image))
 	}
 	app.args = []string{}
+	l.words = append(l.words, lineWord{text: "--"})
 	for i, a := range args {
+		l.words = append(l.words, lineWord{text: a})
 		if a == "---" {
 			return args[i+1:], nil
 		}
@@ -183,6 +197,7 @@ func (l *runLine) find(in func(*pflag.FlagSet) *pflag.Flag, spelled string) (*pf
 }
 
 func (l *runLine) set(f *pflag.Flag, spelled, val string) error {
+	l.words = append(l.words, lineWord{flag: f, text: spelled, value: val})
 	if f.Name == "help" {
 		return fmt.Errorf("%s asks for help: write it alone; the pod's host name is --hostname=NAME", spelled)
 	}

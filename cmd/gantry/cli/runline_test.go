@@ -16,11 +16,11 @@ func parseLine(t *testing.T, args ...string) (*runtime.Request, error) {
 	o := &podOptions{}
 	fs := pflag.NewFlagSet("pod", pflag.ContinueOnError)
 	o.addFlags(fs)
-	apps, err := parseRunLine(args, fs, newAppFlags)
+	line, err := parseRunLine(args, fs, newAppFlags)
 	if err != nil {
 		return nil, err
 	}
-	return o.request(apps, insecure{})
+	return o.request(line.apps, insecure{})
 }
 
 // shape is what a line says of images and their arguments.
@@ -248,9 +248,9 @@ func FuzzRunLine(f *testing.F) {
 				t.Skip("would read a file of the fuzzer's choice")
 			}
 		}
-		apps, err := parseRunLine(args, fs, newAppFlags)
+		parsed, err := parseRunLine(args, fs, newAppFlags)
 		if err == nil {
-			_, _ = o.request(apps, insecure{})
+			_, _ = o.request(parsed.apps, insecure{})
 		}
 	})
 }

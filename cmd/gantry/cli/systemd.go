@@ -23,7 +23,7 @@ func newSystemdUnitCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "unit " + runUse, Short: "Print a unit that runs a pod",
 		Long: "Print a service for the line of a run. Specifiers and variables of systemd (%i, ${X}) stay what they are:\n" +
-			"write %% and $$ for the characters.",
+			"write %% and $$ for the characters. Paths of this host become absolute.",
 		DisableFlagParsing: true, DisableFlagsInUseLine: true,
 	}
 	o.addFlags(cmd.Flags())
@@ -33,7 +33,7 @@ func newSystemdUnitCommand(e *env) *cobra.Command {
 }
 
 func printUnit(cmd *cobra.Command, e *env, o *podOptions, args []string) error {
-	words := globalWords(cmd, nil) // those before the verb; the others are among args
+	words := globalWords(cmd, nil) // those before the verb; the others are in the line
 	req, err := podRequest(cmd, e, o, args)
 	if err != nil || req == nil {
 		return err
@@ -47,13 +47,18 @@ func printUnit(cmd *cobra.Command, e *env, o *podOptions, args []string) error {
 	case o.terminal || o.tty:
 		return usagef("--interactive and --tty: a unit has no terminal")
 	}
-	u := systemd.Unit{Where: where, UUIDFile: o.uuidFile, Install: []string{"WantedBy=multi-user.target"}, Gantry: ownPath()}
-	if u.UUIDFile == "" {
-		u.UUIDFile = systemd.DefaultUUIDFile
+	u := systemd.Unit{Where: where, UUIDFile: systemd.DefaultUUIDFile, Install: []string{"WantedBy=multi-user.target"}, Gantry: ownPath()}
+	if o.uuidFile == "" {
 		words = append(words, "--uuid-file-save="+u.UUIDFile)
+	} else if u.UUIDFile, err = unitPath(o.uuidFile); err != nil {
+		return err
 	}
-	for _, a := range args {
-		words = append(words, systemd.Quote(a))
+	for _, w := range o.words {
+		word, err := unitWord(w)
+		if err != nil {
+			return err
+		}
+		words = append(words, systemd.Quote(word))
 	}
 	u.Run = words
 	u.Description = "gantry pod %p"
