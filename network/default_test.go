@@ -1,9 +1,14 @@
 package network
 
 import (
+	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/network/netlab"
 )
@@ -36,6 +41,35 @@ func TestDefaultNetworkReaches(t *testing.T) {
 	})
 	if t.Failed() {
 		t.Log(ruleset(t))
+	}
+}
+
+// The kernel walks all routes of IPv6 as often as a link comes or goes, so a pod adds one to the host's, and no more.
+func TestOneRouteOfIPv6(t *testing.T) {
+	var kernel unix.Utsname
+	var major, minor int
+	err := unix.Uname(&kernel)
+	if _, scanned := fmt.Sscanf(unix.ByteSliceToString(kernel.Release[:]), "%d.%d", &major, &minor); err != nil || scanned != nil {
+		t.Fatal(err, scanned)
+	}
+	if major < 6 || major == 6 && minor < 8 {
+		t.Skipf("skipped: Linux %d.%d may give a link its route for multicast when we have looked", major, minor)
+	}
+	h := lab(t)
+	for _, pod := range []*pod{start(t, h, attachment(t, "pod-a", "default")), start(t, h, attachment(t, "pod-b", "default"))} {
+		name := pod.res.HostIfName
+		link, err := netlink.LinkByName(name) // since Linux 6.8 the kernel does with this what it still has to do about the carrier
+		if err != nil {
+			t.Fatal(err)
+		}
+		routes, err := netlink.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{LinkIndex: link.Attrs().Index, Table: unix.RT_TABLE_UNSPEC},
+			netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(routes) != 1 || !routes[0].Dst.IP.Equal(net.IP(pod.ip6().AsSlice())) {
+			t.Errorf("%s has the routes %v", name, routes)
+		}
 	}
 }
 

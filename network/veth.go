@@ -160,6 +160,21 @@ func (v *veth) create(netns string) error {
 	if _, err := host.LinkByIndex(pair.Index); err != nil {
 		return fmt.Errorf("find %s: %w", v.hostName, err)
 	}
+	return v.dropMulticast(host, pair.Index)
+}
+
+// dropMulticast takes away the route for multicast that IPv6 gives every link when it gets a carrier. Linux keeps those of all links in one list, and
+// walks it, and all other routes, whenever a link comes or goes, under the lock that every change of an address needs. Host and pod ask for no neighbour
+// by multicast: each is the other's permanent one.
+func (v *veth) dropMulticast(nl *netlink.Handle, index int) error {
+	if _, v6 := v.families(); !v6 || !v.sharedGateway {
+		return nil
+	}
+	all := toIPNet(netip.MustParsePrefix("ff00::/8"))
+	err := nl.RouteDel(&netlink.Route{LinkIndex: index, Dst: &all, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_MULTICAST})
+	if err != nil && !errors.Is(err, unix.ESRCH) { // no carrier yet, if the kernel is older than 6.8
+		return fmt.Errorf("delete route for multicast: %w", err)
+	}
 	return nil
 }
 

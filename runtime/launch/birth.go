@@ -3,6 +3,7 @@ package launch
 import (
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -26,9 +27,13 @@ import (
 //
 // The manager's paths are emptied for that while. Should a libcontainer hand out a copy of them one day, it would move the process once more,
 // and all that is lost is the time.
+//
+// A cpuset the pod's apps share: nobody sets anything of it, and the kernel compares each with all its siblings, and walks over all there are to make
+// the scheduling domains anew, as often as one is written to, or goes. The manager takes each app to have one of its own, which is never made.
 type place struct {
 	manager map[string]string // libcontainer's own
-	paths   map[string]string // what it holds else, by controller
+	holds   map[string]string // what it holds else, by controller
+	paths   map[string]string // where the app belongs
 	home    []*os.File        // where our thread came from
 }
 
@@ -37,9 +42,23 @@ func placeOf(container *libcontainer.Container) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &place{manager: state.CgroupPaths, paths: maps.Clone(state.CgroupPaths)}
-	delete(p.paths, "") // cgroup2, where stage1 did not hide it, is for whole processes
+	p := &place{manager: state.CgroupPaths, holds: maps.Clone(state.CgroupPaths)}
+	delete(p.holds, "") // cgroup2, where stage1 did not hide it, is for whole processes
+	p.paths = maps.Clone(p.holds)
+	if own, ok := p.paths["cpuset"]; ok && !together(p.paths, "cpuset") {
+		p.paths["cpuset"] = filepath.Dir(own)
+	}
 	return p, nil
+}
+
+// together says whether the hierarchy of a controller has another one.
+func together(paths map[string]string, controller string) bool {
+	for name, dir := range paths {
+		if name != controller && dir == paths[controller] {
+			return true
+		}
+	}
+	return false
 }
 
 // make makes the cgroups of an app that is not there yet. They have no limits before it is.
@@ -48,8 +67,28 @@ func (p *place) make(config *cgroups.Cgroup) error {
 	if err != nil {
 		return err
 	}
+	if dir := p.paths["cpuset"]; dir != p.holds["cpuset"] {
+		if err := makeCpuset(dir); err != nil {
+			return err
+		}
+	}
 	const nobody = -1
 	return m.Apply(nobody)
+}
+
+// makeCpuset makes a cpuset that asks for no scheduling domain: the one above has one already, of the same processors. So none is
+// made anew when it gets its processors, and when it goes.
+func makeCpuset(dir string) error {
+	const balance = "cpuset.sched_load_balance"
+	if above, err := os.ReadFile(filepath.Join(filepath.Dir(dir), balance)); err != nil || string(above) != "1\n" {
+		return nil //nolint:nilerr // mounted without prefixes, perhaps: it is made like any other
+	}
+	if err := os.Mkdir(dir, 0o755); errors.Is(err, iofs.ErrExist) { // of another app of the pod
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, balance), []byte("0"), 0)
 }
 
 // enter moves the calling thread, which has to be locked, and not the first of the process: the process's memory is counted where that is. As
@@ -82,7 +121,7 @@ func (p *place) enter() error {
 			return fmt.Errorf("join cgroup: %w", err)
 		}
 	}
-	for name := range p.paths {
+	for name := range p.holds {
 		delete(p.manager, name)
 	}
 	return nil
@@ -96,7 +135,7 @@ func (p *place) leave() error {
 		errs = append(errs, err, f.Close())
 	}
 	p.home = nil
-	maps.Copy(p.manager, p.paths)
+	maps.Copy(p.manager, p.holds)
 	return errors.Join(errs...)
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// An app, and a command that enters it, are in the app's cgroup of every hierarchy of v1, and no thread of gantry-launch stays there.
+// An app, and a command that enters it, are in the app's cgroup of every hierarchy of v1 (the pod's, of cpusets), and no thread of gantry-launch stays there.
 func TestBorn(t *testing.T) {
 	if cgroups.IsCgroup2UnifiedMode() {
 		t.Skip("skipped: nobody is born in a cgroup of v2")
@@ -35,6 +35,17 @@ func TestBorn(t *testing.T) {
 	for _, dir := range cgroupDirs(t, p.cgroup+"/web") {
 		if strings.Contains(dir, "/unified/") {
 			continue
+		}
+		if strings.Contains(dir, "/cpuset/") {
+			if _, err := os.Stat(dir); err == nil {
+				t.Errorf("the app has a cpuset of its own: %s", dir)
+			}
+			dir = strings.TrimSuffix(dir, "/web")
+			balance, err := os.ReadFile(dir + "/cpuset.sched_load_balance")
+			p.must(err)
+			if above, err := os.ReadFile(dir + "/../cpuset.sched_load_balance"); err != nil || string(above) == string(balance) {
+				t.Errorf("scheduling domains: above %q (%v), for the pod %q", above, err, balance)
+			}
 		}
 		procs, err := os.ReadFile(dir + "/cgroup.procs")
 		p.must(err)
