@@ -22,6 +22,8 @@
 #include <linux/seccomp.h>
 #include <asm/poll.h>
 #include <asm/signal.h>
+#include <asm/stat.h>
+#include <linux/stat.h>
 
 #define STDIO 3
 #define PATH_DEFAULT "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -90,6 +92,32 @@ static void take_back_slack(void)
 
 	if (SYS5(__NR_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0) == ours)
 		SYS5(__NR_prctl, PR_SET_TIMERSLACK, usual, 0, 0, 0);
+}
+
+static int is_null(const struct stat *st)
+{
+	return (st->st_mode & S_IFMT) == S_IFCHR && st->st_rdev == (1 << 8 | 3);
+}
+
+/* Streams that are the host's /dev/null become the app's: root in the app could change the mode of the host's. Not where the app has none, or may
+ * not open it. */
+static void own_null(void)
+{
+	static const char name[] = "/dev/null";
+	struct stat st;
+
+	for (int fd = 0; fd < STDIO; fd++) {
+		long own;
+
+		if (SYS2(__NR_fstat, fd, &st) < 0 || !is_null(&st))
+			continue;
+		if (SYS4(__NR_newfstatat, AT_FDCWD, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !is_null(&st))
+			return;
+		if ((own = SYS4(__NR_openat, AT_FDCWD, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0)) < 0)
+			return;
+		SYS3(__NR_dup3, own, fd, 0);
+		SYS1(__NR_close, own);
+	}
 }
 
 static void install_filter(long fd, long flags)
@@ -275,6 +303,7 @@ void run(char **argv, char **envp)
 
 	if (errors >= 0 && (err = SYS3(__NR_dup3, errors, 2, 0)) < 0)
 		fail_errno("open stderr", err);
+	own_null();
 	if ((err = SYS3(__NR_close_range, STDIO + listen, ~0u, CLOSE_RANGE_CLOEXEC)) < 0)
 		fail_errno("mark descriptors", err);
 	if (seccomp >= 0)
