@@ -22,6 +22,7 @@ import (
 func init() {
 	debug.SetGCPercent(-1) // it is over before a collection would pay
 	if len(os.Args) > 1 && os.Args[1] == "init" {
+		launch.Furnish()
 		libcontainer.Init()
 	}
 	runtime.LockOSThread()           // main stays on the process's first thread: another one is moved between cgroups

@@ -28,6 +28,7 @@ type start struct {
 	births   *births         // nil on cgroup v2
 	released <-chan struct{} // closed when the network is there, and the program may be executed
 
+	bound   int // how many files of Files are mounted, after everything else
 	done    chan struct{}
 	result  pods.Launched
 	console *os.File // master of the app's terminal, if it has one
@@ -93,7 +94,20 @@ func (s *start) launch() (int, error) {
 	if err := last.wrap(process); err != nil {
 		return 0, err
 	}
-	container, err := create(s.stateDir, s.app.Name, spec)
+	config, err := newConfig(containerID(s.stateDir, s.app.Name), spec)
+	if err != nil {
+		return 0, err
+	}
+	furniture, err := takeFurniture(config, s.bound)
+	if err != nil {
+		return 0, err
+	}
+	list, err := furniture.give(process, last.statusFD)
+	if err != nil {
+		return 0, err
+	}
+	defer list.Close()
+	container, err := create(s.stateDir, s.app.Name, config)
 	if err != nil {
 		return 0, err
 	}

@@ -15,15 +15,16 @@ import (
 // lastStep is gantry-init exec as seen from outside: what libcontainer executes in place of the app's program, which
 // it then becomes. It reports why it could not.
 type lastStep struct {
-	program *os.File // gantry-init, sealed; not ours to close
-	filter  *os.File // pipe that holds the seccomp filter, or nil
-	flags   uint32
-	guard   guard       // of a command that enters
-	follow  unix.Signal // what the program gets when who started it dies; 0: nothing
-	status  *os.File    // read end
-	statusW *os.File
-	noise   *os.File // read end of what is the process's stderr until it becomes the app's program; nil: nobody reads that anyway
-	noiseW  *os.File
+	program  *os.File // gantry-init, sealed; not ours to close
+	filter   *os.File // pipe that holds the seccomp filter, or nil
+	flags    uint32
+	guard    guard       // of a command that enters
+	follow   unix.Signal // what the program gets when who started it dies; 0: nothing
+	status   *os.File    // read end
+	statusW  *os.File
+	statusFD int      // its number in the process
+	noise    *os.File // read end of what is the process's stderr until it becomes the app's program; nil: nobody reads that anyway
+	noiseW   *os.File
 }
 
 // standard is the number of descriptors that every process has.
@@ -52,7 +53,8 @@ func newLastStep(program *os.File, f *filter) (_ *lastStep, err error) {
 func (l *lastStep) wrap(process *libcontainer.Process) error {
 	theirs := len(process.ExtraFiles) // the app's sockets
 	first := standard + theirs
-	args := []string{"/proc/self/fd/" + strconv.Itoa(first), "exec", "--status-fd=" + strconv.Itoa(first+1)}
+	l.statusFD = first + 1
+	args := []string{"/proc/self/fd/" + strconv.Itoa(first), "exec", "--status-fd=" + strconv.Itoa(l.statusFD)}
 	if theirs > 0 {
 		args = append(args, "--listen-fds="+strconv.Itoa(theirs))
 	}
@@ -88,18 +90,30 @@ func quietPipe() (r, w *os.File, err error) {
 
 // explain says what err means, the end of a start, where libcontainer has no words for it and its second stage has.
 func (l *lastStep) explain(err error) error {
-	said := make([]byte, 64<<10)
-	n := 0
-	if l.noise != nil {
-		n, _ = unix.Read(int(l.noise.Fd()), said)
+	if said := readNow(l.status); said != "" {
+		return parseStatus(strings.NewReader(said))
 	}
-	text := err.Error() + string(said[:max(n, 0)])
+	text := err.Error() + readNow(l.noise)
 	for _, full := range []string{"esource temporarily unavailable", "errno=11"} {
 		if strings.Contains(text, full) {
 			return errors.New("there is no room for another process: a limit is reached, --pids or --ulimit=nproc of the app, or one of who called gantry")
 		}
 	}
 	return err
+}
+
+// readNow reads what is in a pipe; nil has nothing.
+func readNow(pipe *os.File) string {
+	raw, err := pipe.SyscallConn()
+	if err != nil {
+		return ""
+	}
+	said, n := make([]byte, 64<<10), 0
+	_ = raw.Read(func(fd uintptr) bool {
+		n, _ = unix.Read(int(fd), said)
+		return true // never wait: whoever writes may not be dead
+	})
+	return string(said[:max(n, 0)])
 }
 
 // followUs has the program die with this process: by SIGHUP where it has a terminal, as the kernel sends it to all of that one's session.

@@ -12,6 +12,7 @@ import (
 
 	_ "github.com/opencontainers/cgroups/devices" // device rules: libcontainer refuses to start anything without
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -78,6 +79,7 @@ func (s *start) spec() (*specs.Spec, error) {
 			m.Options = append(m.Options, "idmap") // or they would be nobody's
 		}
 		spec.Mounts = append(spec.Mounts, m)
+		s.bound++
 	}
 	return spec, nil
 }
@@ -105,13 +107,18 @@ func containerID(stateDir, app string) string {
 	return filepath.Base(filepath.Dir(stateDir)) + "." + app
 }
 
-// create makes the container of an app; one of that name which does not run any more is removed first.
-func create(stateDir, app string, spec *specs.Spec) (*libcontainer.Container, error) {
-	id := containerID(stateDir, app)
+// newConfig converts spec.
+func newConfig(id string, spec *specs.Spec) (*configs.Config, error) {
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: id, Spec: spec})
 	if err != nil {
 		return nil, fmt.Errorf("convert configuration: %w", err)
 	}
+	return config, nil
+}
+
+// create makes the container of an app; one of that name which does not run any more is removed first.
+func create(stateDir, app string, config *configs.Config) (*libcontainer.Container, error) {
+	id := containerID(stateDir, app)
 	container, err := libcontainer.Create(stateDir, id, config)
 	if errors.Is(err, libcontainer.ErrExist) { // the app is being restarted, or an earlier start was cut short
 		if err := removeContainer(stateDir, id); err != nil {

@@ -181,19 +181,26 @@ func targets() (all []attack) {
 		"a FIFO":      func(p string) []craft.Entry { return []craft.Entry{craft.Fifo(p)} },
 		"a hard link": func(p string) []craft.Entry { return []craft.Entry{craft.Hardlink(p, "bin/busybox")} },
 		"a device":    func(p string) []craft.Entry { return []craft.Entry{craft.Device(p, 1, 8)} },
+		"a file":      func(p string) []craft.Entry { return []craft.Entry{craft.File(p, "in")} },
+		"a directory": func(p string) []craft.Entry { return []craft.Entry{craft.Dir(p)} },
 		"a parent away": func(p string) []craft.Entry {
 			return []craft.Entry{craft.Symlink(strings.Split(p, "/")[0], "/run/sentinel/dir")}
 		},
 	}
 	for path, where := range map[string][]string{
 		"etc/resolv.conf": {"a link out", "a link up", "a loop", "a FIFO", "a hard link", "a parent away"},
-		"etc/hosts":       {"a link out", "a link up", "a loop", "a device", "a hard link"},
+		"etc/hosts":       {"a link out", "a link up", "a loop", "a device", "a hard link", "a directory"},
 		"etc/hostname":    {"a link out", "a link up", "a FIFO", "a hard link"},
-		"dev":             {"a link out", "a link up", "a link to /", "a FIFO"},
-		"proc":            {"a link out", "a link up", "a link to /", "a FIFO"},
-		"sys":             {"a link out", "a link up", "a link to /"},
-		"dev/null":        {"a link out"},
-		"dev/shm":         {"a link up"},
+		"etc":             {"a link out", "a link up", "a link to /", "a file"},
+		"dev":             {"a link out", "a link up", "a link to /", "a FIFO", "a file", "a loop"},
+		"proc":            {"a link out", "a link up", "a link to /", "a FIFO", "a file"},
+		"sys":             {"a link out", "a link up", "a link to /", "a FIFO", "a file"},
+		"sys/fs/cgroup":   {"a link out", "a link up", "a FIFO", "a parent away"},
+		"dev/null":        {"a link out", "a parent away"},
+		"dev/stdin":       {"a link out", "a directory"},
+		"dev/pts":         {"a link out", "a parent away"},
+		"dev/shm":         {"a link up", "a FIFO", "a file", "a parent away"},
+		"dev/mqueue":      {"a link out", "a link up", "a file", "a parent away"},
 		"data":            {"a link out", "a link up", "a loop", "a link to /", "a FIFO", "a hard link"},
 		"data/below":      {"a parent away"},
 	} {
