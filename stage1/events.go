@@ -182,7 +182,9 @@ func (s *supervisor) exited(a *app, status unix.WaitStatus) {
 	if status.Signaled() {
 		run.Signal = unix.SignalName(status.Signal())
 		run.Code = 128 + int(status.Signal())
-		run.OOMKilled = status.Signal() == unix.SIGKILL && s.cgroup.oomKills(a.Name) > a.oomKills
+	}
+	if run.Signal == "SIGKILL" || run.Signal == "" && run.Code != 0 { // the second: of its children, one that it cannot do without
+		run.OOMKilled = s.cgroup.oomKills(a.Name) > a.oomKills
 	}
 	if a.hook != "" {
 		s.hookOver(a, run)
@@ -225,8 +227,10 @@ func whyOver(a *app, run *pods.AppRun) string {
 	switch {
 	case run.Reason != "":
 		return fmt.Sprintf("start app %s: %s", a.Name, run.Reason)
-	case run.OOMKilled:
+	case run.OOMKilled && run.Signal != "":
 		return fmt.Sprintf("app %s ran out of memory", a.Name)
+	case run.OOMKilled:
+		return fmt.Sprintf("app %s exited with %d, and ran out of memory", a.Name, run.Code)
 	}
 	return fmt.Sprintf("app %s exited with %d", a.Name, run.Code)
 }
