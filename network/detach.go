@@ -47,7 +47,7 @@ func (h *Host) detach(ctx context.Context, a Attachment, list *libcni.NetworkCon
 	rt := a.runtimeConf(netns)
 	inject := map[string]any{"name": list.Name, "cniVersion": list.CNIVersion}
 	if conf.Executes(list) { // ours need none
-		if x.former, err = h.formerResult(list, rt); err != nil {
+		if x.former, err = h.formerResult(a, list); err != nil {
 			errs = append(errs, fmt.Errorf("detach from network %q: %w", a.Network, err))
 		}
 		if knows, err := version.GreaterThanOrEqualTo(list.CNIVersion, "0.4.0"); err == nil && knows && x.former != nil {
@@ -62,8 +62,10 @@ func (h *Host) detach(ctx context.Context, a Attachment, list *libcni.NetworkCon
 	if err := errors.Join(append(errs, stop())...); err != nil {
 		return err
 	}
-	if err := os.Remove(h.resultFile(a)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("detach from network %q: %w", a.Network, err)
+	for _, file := range []string{h.resultFile(a), h.formerFile(a)} {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("detach from network %q: %w", a.Network, err)
+		}
 	}
 	return nil
 }

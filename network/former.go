@@ -16,12 +16,38 @@ import (
 )
 
 // formerResult is what is known of an attachment's ADD, for the DEL of programs: its result, else, where it was cut short, the addresses that
-// were leased for it, by which CNI's firewall finds its rules. It is nil where nothing is known.
-func (h *Host) formerResult(list *libcni.NetworkConfigList, rt *libcni.RuntimeConf) (types.Result, error) {
+// were leased for it, by which CNI's firewall finds its rules. It is nil where nothing is known. A file keeps the addresses until Detach is over:
+// the lease is given back before the rest is done.
+func (h *Host) formerResult(a Attachment, list *libcni.NetworkConfigList) (types.Result, error) {
 	// A damaged file is as good as none.
+	rt := a.runtimeConf("")
 	if prev, err := h.cni(nil).GetNetworkListCachedResult(list, rt); err == nil && prev != nil {
 		return prev, nil
 	}
+	res := &types100.Result{}
+	if data, err := os.ReadFile(h.formerFile(a)); err != nil || json.Unmarshal(data, res) != nil {
+		if res, err = h.leased(a, list); err != nil || res.IPs == nil {
+			return nil, err
+		}
+		if data, err = json.Marshal(res); err == nil {
+			err = os.MkdirAll(filepath.Dir(h.formerFile(a)), 0o755)
+		}
+		if err == nil {
+			err = os.WriteFile(h.formerFile(a), data, 0o600)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("keep addresses: %w", err)
+		}
+	}
+	return res.GetAsVersion(list.CNIVersion)
+}
+
+func (h *Host) formerFile(a Attachment) string {
+	return filepath.Join(h.resultDir(), "former", filepath.Base(h.resultFile(a)))
+}
+
+// leased is a result of the addresses that host-local, or the built-in plugin in its place, has written down for an attachment.
+func (h *Host) leased(a Attachment, list *libcni.NetworkConfigList) (*types100.Result, error) {
 	res := &types100.Result{CNIVersion: types100.ImplementedSpecVersion}
 	for _, p := range list.Plugins {
 		_, lc, err := readLeasesConf(p.Bytes)
@@ -37,18 +63,15 @@ func (h *Host) formerResult(list *libcni.NetworkConfigList, rt *libcni.RuntimeCo
 		case lc.Type != conf.TypeLeases && lc.Type != "host-local":
 			continue
 		}
-		addrs, err := lease.Pool{Dir: filepath.Join(dir, list.Name)}.Search(lease.Owner{ID: rt.ContainerID, IfName: rt.IfName})
+		addrs, err := lease.Pool{Dir: filepath.Join(dir, list.Name)}.Search(lease.Owner{ID: a.PodID, IfName: a.IfName})
 		if err != nil {
 			return nil, err
 		}
-		for _, a := range addrs {
-			res.IPs = append(res.IPs, &types100.IPConfig{Address: toIPNet(hostPrefix(a))})
+		for _, ip := range addrs {
+			res.IPs = append(res.IPs, &types100.IPConfig{Address: toIPNet(hostPrefix(ip))})
 		}
 	}
-	if res.IPs == nil {
-		return nil, nil
-	}
-	return res.GetAsVersion(list.CNIVersion)
+	return res, nil
 }
 
 // leavesRules says whether a program is one of those that do not look after their rules when the namespace is gone: bridge and ptp of

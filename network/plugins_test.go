@@ -50,7 +50,7 @@ var pluginCases = map[string]pluginCase{
 	"tuning":                          {plugins: `{"type": "ptp", ` + hostLocal + `}, {"type": "tuning", "capabilities": {"mac": true}, "sysctl": {"net.ipv4.conf.IFNAME.log_martians": "1"}, "mtu": 1400}`, args: ":MAC=02:00:00:00:00:55", asked: "host", inside: "ip link show dev eth0 | grep -q 'mtu 1400' && ip link show dev eth0 | grep -q 02:00:00:00:00:55"},
 	"macvlan":                         {plugins: `{"type": "macvlan", "master": "uplink0", "ipam": {"type": "host-local", "subnet": "192.0.2.0/24", "dataDir": "DATA"}}`, args: ":IP=192.0.2.50", needs: "macvlan", ip: "192.0.2.50", asked: "neighbour"},
 	"macvlan, static":                 {plugins: `{"type": "macvlan", "master": "uplink0", "capabilities": {"ips": true}, "ipam": {"type": "static"}}`, args: ":IP=192.0.2.51/24", needs: "macvlan", ip: "192.0.2.51", asked: "neighbour"},
-	"macvlan, dhcp":                   {plugins: `{"type": "macvlan", "master": "uplink0", "ipam": {"type": "dhcp"}}`, needs: "macvlan", inside: "ip addr show dev eth0 | grep -q 'inet 192.0.2.7[789]'", asked: "neighbour"},
+	"macvlan, dhcp":                   {plugins: `{"type": "macvlan", "master": "uplink0", "ipam": {"type": "dhcp"}}`, needs: "macvlan", inside: "ip addr show dev eth0 | grep -q 'inet 192.0.2.[789][0-9]'", asked: "neighbour"},
 	"ipvlan":                          {plugins: `{"type": "ipvlan", "master": "uplink0", "ipam": {"type": "host-local", "subnet": "192.0.2.0/24", "rangeStart": "192.0.2.60", "dataDir": "DATA"}}`, needs: "ipvlan", ip: "192.0.2.60", asked: "neighbour"},
 	"vlan":                            {plugins: `{"type": "vlan", "master": "uplink0", "vlanId": 7, "ipam": {"type": "host-local", "subnet": "10.7.0.0/24", "dataDir": "DATA"}}`, needs: "vlan", ip: "10.7.0.2", asked: "nobody"},
 	"dummy":                           {plugins: `{"type": "dummy", "ipam": {"type": "host-local", "subnet": "10.8.0.0/24", "dataDir": "DATA"}}`, needs: "dummy", ip: "10.8.0.2", asked: "nobody"},
@@ -116,7 +116,7 @@ func furnish(t *testing.T, test pluginCase, out *netlab.Outside) {
 func serveDHCP(t *testing.T, out *netlab.Outside) {
 	t.Helper()
 	dir := t.TempDir()
-	config := fmt.Sprintf("start 192.0.2.77\nend 192.0.2.79\ninterface eth0\nlease_file %s/leases\npidfile %s/pid\noption subnet 255.255.255.0\noption lease 600\n", dir, dir)
+	config := fmt.Sprintf("start 192.0.2.77\nend 192.0.2.99\ninterface eth0\nlease_file %s/leases\npidfile %s/pid\noption subnet 255.255.255.0\noption lease 600\n", dir, dir)
 	if err := os.WriteFile(filepath.Join(dir, "conf"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -200,13 +200,23 @@ func (h *Host) usePlugins(t *testing.T, test pluginCase, out *netlab.Outside) {
 		return
 	}
 	rules := uncounted(t)
-	for _, how := range []string{"DEL without the namespace", "DEL without the namespace and the result"} {
+	for _, how := range []string{"DEL without the namespace", "DEL without the namespace and the result", "DEL after one that was killed, without the result"} {
 		killed := start(t, h, p.Attachment)
 		killed.Close()
 		if strings.Contains(how, "result") { // the supervisor was killed before ADD of the last plugin was over
 			if err := os.Remove(h.resultFile(p.Attachment)); err != nil {
 				t.Error(err)
 			}
+		}
+		if strings.Contains(how, "killed") { // when it had given the lease back, and done nothing else
+			list, err := p.list()
+			if err == nil {
+				_, err = h.formerResult(p.Attachment, list)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			_ = os.Remove(filepath.Join(h.RunDir, "leases", "n", killed.ip4().String()))
 		}
 		if err := h.Detach(context.Background(), p.Attachment, ""); err != nil {
 			t.Errorf("%s: %v", how, err)

@@ -89,7 +89,7 @@ func runFiles(Options) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	shared := []string{"pods", "users", "cni", "cni/results", "dhcp"}
+	shared := []string{"pods", "users", "cni", "cni/results", "cni/former", "dhcp"}
 	entries, err := os.ReadDir(runDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
