@@ -9,7 +9,7 @@ import (
 // Open returns the bytes of a regular file; holes read as zero. The tars stay the caller's.
 func (i *Inode) Open(devices []io.ReaderAt) (*io.SectionReader, error) {
 	if !i.IsRegular() {
-		return nil, ErrNotRegular
+		return nil, fmt.Errorf("open file: a file of mode %#o has no bytes", i.Mode)
 	}
 	if i.Size == 0 {
 		return io.NewSectionReader(nil, 0, 0), nil

@@ -5,7 +5,8 @@
 // 512-byte blocks, extended inodes, inline directories and symbolic links, inline xattrs, flat files that address devices
 // through one block address space (kernel 6.4), and chunk indexes for sparse files. It knows nothing of tars, layers or images.
 //
-// It never mounts or reads a file system that somebody else built: the reader refuses every feature that Write does not use.
+// It never mounts or reads a file system that somebody else built: the reader refuses every feature that Write does not use. (Only tests read
+// with it, as the second opinion beside the kernel's.)
 //
 // Invariant: what Write has written, the kernel and Image read back alike; equal input gives equal bytes.
 package erofs
@@ -73,23 +74,6 @@ func (i *Inode) IsRegular() bool { return i.Mode&ModeType == ModeRegular }
 
 // IsSymlink reports whether the inode is a symbolic link.
 func (i *Inode) IsSymlink() bool { return i.Mode&ModeType == ModeSymlink }
-
-// Lookup finds a name in a directory, by binary search.
-func (i *Inode) Lookup(name string) (*Inode, bool) {
-	lo, hi := 0, len(i.Entries)
-	for lo < hi {
-		mid := int(uint(lo+hi) >> 1)
-		if i.Entries[mid].Name < name {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	if lo < len(i.Entries) && i.Entries[lo].Name == name {
-		return i.Entries[lo].Inode, true
-	}
-	return nil, false
-}
 
 // Largest device numbers that Linux can express (MINORBITS in linux/kdev_t.h, new_encode_dev).
 const (

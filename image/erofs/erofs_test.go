@@ -5,16 +5,32 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
+
+// top reads an inode of the root directory.
+func top(t *testing.T, m *Image, name string) (uint64, *Inode) {
+	t.Helper()
+	entries, err := m.ReadDir(m.Root())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(entries, func(e Entry) bool { return e.Name == name })
+	if at < 0 {
+		t.Fatalf("no %s in the root", name)
+	}
+	i, err := m.Inode(entries[at].Nid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return entries[at].Nid, i
+}
 
 func newDir(entries ...Dirent) *Inode {
 	slices.SortFunc(entries, func(a, b Dirent) int { return strings.Compare(a.Name, b.Name) })
@@ -113,10 +129,7 @@ func TestDirectorySizes(t *testing.T) {
 	m := open(t, index)
 	root := mount(t, index, nil)
 	for name, names := range want {
-		nid, _, err := m.Find(name, false)
-		if err != nil {
-			t.Fatal(err)
-		}
+		nid, _ := top(t, m, name)
 		entries, err := m.ReadDir(nid)
 		if err != nil {
 			t.Fatal(err)
@@ -157,9 +170,9 @@ func TestLinkSizes(t *testing.T) {
 	m := open(t, index)
 	root := mount(t, index, nil)
 	for _, e := range entries {
-		_, i, err := m.Find(e.Name, false)
-		if err != nil || i.Target != e.Inode.Target || !slices.Equal(i.Xattrs, e.Inode.Xattrs) {
-			t.Errorf("%s: our reader has a link of %d bytes: %v", e.Name, len(i.Target), err)
+		_, i := top(t, m, e.Name)
+		if i.Target != e.Inode.Target || !slices.Equal(i.Xattrs, e.Inode.Xattrs) {
+			t.Errorf("%s: our reader has a link of %d bytes", e.Name, len(i.Target))
 		}
 		if got, err := os.Readlink(root + e.Name); err != nil || got != e.Inode.Target {
 			t.Errorf("%s: the kernel has a link of %d bytes: %v", e.Name, len(got), err)
@@ -180,9 +193,8 @@ func TestLargeXattrs(t *testing.T) {
 	}
 	index, _ := write(t, newDir(Dirent{"f", i}, Dirent{"g", i}))
 	i.Nlink = 2
-	_, got, err := open(t, index).Find("f", false)
-	if err != nil || !slices.Equal(got.Xattrs, i.Xattrs) {
-		t.Errorf("our reader has other xattrs: %v", err)
+	if _, got := top(t, open(t, index), "f"); !slices.Equal(got.Xattrs, i.Xattrs) {
+		t.Error("our reader has other xattrs")
 	}
 	value := make([]byte, 1<<16)
 	root := mount(t, index, nil)
@@ -222,11 +234,19 @@ func TestDevices(t *testing.T) {
 	}
 	for name, want := range map[string][]byte{"a": contents[0], "b": contents[2][512:16000], "c": contents[2][1024:1025], "empty": {},
 		"sparse": slices.Concat(contents[3][:4096], make([]byte, 4000), contents[3][4096:])} {
-		if got, err := m.ReadFile(name, 1<<20); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%s: our reader has %d bytes: %v", name, len(got), err)
-		}
-		if got, err := root.ReadFile(readers, name, 1<<20); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%s: the tree has %d bytes: %v", name, len(got), err)
+		nid, _ := top(t, m, name)
+		at := slices.IndexFunc(root.Entries, func(e Dirent) bool { return e.Name == name })
+		for who, open := range map[string]func() (*io.SectionReader, error){
+			"our reader": func() (*io.SectionReader, error) { return m.OpenNid(nid) },
+			"the tree":   func() (*io.SectionReader, error) { return root.Entries[at].Inode.Open(readers) },
+		} {
+			r, err := open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%s: %s has %d bytes: %v", name, who, len(got), err)
+			}
 		}
 		if got, err := os.ReadFile(mnt + name); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s: the kernel has %d bytes: %v", name, len(got), err)
@@ -234,46 +254,6 @@ func TestDevices(t *testing.T) {
 	}
 	if _, err := Open(f, readers[:2]); err == nil {
 		t.Error("opened with a device too few")
-	}
-}
-
-func TestFind(t *testing.T) {
-	content := append([]byte("root:x:0:0\n"), make([]byte, 600)...)
-	root := newDir(
-		Dirent{"etc", newDir(Dirent{"passwd", link("../usr/etc/passwd")}, Dirent{"fifo", &Inode{Mode: ModeFifo, Nlink: 1}}, Dirent{"big", regular(1, 0, 611)})},
-		Dirent{"usr", newDir(Dirent{"etc", newDir(Dirent{"passwd", regular(1, 0, 11)})}, Dirent{"up", link("../../../..")})},
-		Dirent{"abs", link("/usr/etc")}, Dirent{"loop", link("loop")}, Dirent{"a", link("b")}, Dirent{"b", link("a/x")},
-		Dirent{"dangling", link("no/such")}, Dirent{"out", link("/../../../etc/passwd")},
-	)
-	index, _ := write(t, root, content)
-	b, err := os.ReadFile(index)
-	if err != nil {
-		t.Fatal(err)
-	}
-	readers := []io.ReaderAt{bytes.NewReader(content)}
-	m, err := Open(bytes.NewReader(b), readers)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ok error
-	cases := map[string]error{
-		"etc/passwd": ok, "/etc/passwd": ok, "abs/passwd": ok, "usr/up/abs/passwd": ok, "../../etc/./passwd": ok, "out": ok, "usr/up/../etc//passwd": ok,
-		"etc/shadow": fs.ErrNotExist, "dangling": fs.ErrNotExist, "loop": syscall.ELOOP, "a": syscall.ELOOP, "etc/passwd/x": syscall.ENOTDIR,
-		"etc": ErrNotRegular, "etc/fifo": ErrNotRegular, "etc/big": ErrTooLarge, "": ErrNotRegular,
-	}
-	for path, want := range cases {
-		for who, read := range map[string]func() ([]byte, error){
-			"index": func() ([]byte, error) { return m.ReadFile(path, 100) },
-			"tree":  func() ([]byte, error) { return root.ReadFile(readers, path, 100) },
-		} {
-			got, err := read()
-			if !errors.Is(err, want) || err == nil && string(got) != "root:x:0:0\n" {
-				t.Errorf("%s: %q is %q, %v", who, path, got, err)
-			}
-		}
-	}
-	if i, err := root.Find("etc/passwd", false); err != nil || !i.IsSymlink() {
-		t.Errorf("without following: %+v, %v", i, err)
 	}
 }
 
@@ -373,6 +353,5 @@ func FuzzOpen(f *testing.F) {
 				_, _ = io.CopyN(io.Discard, r, 1<<16)
 			}
 		}
-		_, _ = m.ReadFile("d/s/../f", 1<<16)
 	})
 }

@@ -85,7 +85,7 @@ func (m machine) slowRegistry(t *testing.T, quick <-chan struct{}) string {
 // A fetch may take longer than TimeoutStartSec, as long as bytes arrive; the unit's status says how far it is.
 func TestExtendTimeout(t *testing.T) {
 	m := boot(t)
-	const timeout = 4 * time.Second
+	const timeout = 15 * time.Second // gantry itself has to be there in it
 	quick := make(chan struct{})
 	ref := m.slowRegistry(t, quick)
 	m.unit(t, "fetching.service", contract+"TimeoutStartSec="+timeout.String()+"\n"+run+ref+" -- sleep 1000\n")

@@ -102,8 +102,8 @@ func TestWatchdogOfApp(t *testing.T) {
 func TestNotifyOfApps(t *testing.T) {
 	m := boot(t)
 	m.withTools(t)
-	m.unit(t, "saying.service", contract+"TimeoutStartSec=5\nFileDescriptorStoreMax=10\n"+run+busybox+" --name=other -- sleep 1000 --- "+tools+" --name=web --ready=notify -- tool notify "+
-		`"MAINPID=1\nSTATUS=warming \033[31mup\nEXTEND_TIMEOUT_USEC=60000000" "sleep 7000" "FDSTORE=1\nBUSERROR=x\nSTOPPING=1\nERRNO=5" "STATUS=one" "STATUS=two" READY=1 "sleep 300" "STATUS=serving" WATCHDOG=trigger`+"\n")
+	m.unit(t, "saying.service", contract+"TimeoutStartSec=15\nFileDescriptorStoreMax=10\n"+run+busybox+" --name=other -- sleep 1000 --- "+tools+" --name=web --ready=notify -- tool notify "+
+		`"MAINPID=1\nSTATUS=warming \033[31mup\nEXTEND_TIMEOUT_USEC=60000000" "sleep 17000" "FDSTORE=1\nBUSERROR=x\nSTOPPING=1\nERRNO=5" "STATUS=one" "STATUS=two" READY=1 "sleep 300" "STATUS=serving" WATCHDOG=trigger`+"\n")
 	m.must(t, "systemctl", "start", "--no-block", "saying.service")
 	await.Until(t, "the app's status", func() bool { return m.show(t, "saying.service", "StatusText") == "web: warming [31mup" })
 	if s := m.show(t, "saying.service", "ActiveState"); s != "activating" {
