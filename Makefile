@@ -22,15 +22,12 @@ DEPS       = gcc libc6-dev libseccomp-dev pkg-config make ca-certificates nftabl
 TEST_DEPS  = busybox-static mount bzip2 podman mmdebstrap docker-registry umoci skopeo runc openssl zstd pigz xz-utils tar e2fsprogs iptables procps git gpg gpg-agent user-mode-linux wireguard-tools haproxy jq ansible-core
 BENCH_DEPS = crun containerd iperf3
 
-.PHONY: all gantry stage1 launch init cni deps test-deps bench-deps demo demo-image test test-v2 test-images test-images-small lint bench-peers fleet install clean
+.PHONY: all gantry launch init cni deps test-deps bench-deps demo demo-image test test-v2 test-images test-images-small lint bench-peers fleet install clean
 
-all: gantry stage1 launch init cni
+all: gantry launch init cni
 
 gantry:
-	CGO_ENABLED=0 $(BUILD) -o $(BIN)/gantry ./cmd/gantry
-
-stage1:
-	CGO_ENABLED=0 $(BUILD) -o $(BIN)/gantry-stage1 ./cmd/gantry-stage1
+	CGO_ENABLED=0 $(BUILD) -o $(BIN)/ ./cmd/gantry ./cmd/gantry-fetch ./cmd/gantry-stage1
 
 launch:
 	CGO_ENABLED=1 $(GO) build -trimpath -tags "$(LAUNCHTAGS)" -ldflags "$(LDFLAGS) -linkmode external -extldflags -static" -o $(BIN)/gantry-launch ./cmd/gantry-launch
@@ -81,7 +78,7 @@ bench-peers: bench-deps all test-images
 
 install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BIN)/gantry
-	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/gantry $(BIN)/gantry-stage1 $(BIN)/gantry-launch $(BIN)/gantry-init
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/gantry $(addprefix $(BIN)/gantry-,fetch stage1 launch init)
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/gantry/cni $(BIN)/cni/*
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system packaging/systemd/*.service packaging/systemd/*.timer packaging/systemd/*.socket
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/systemd/system-generators packaging/systemd/gantry-generator

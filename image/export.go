@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/klauspost/pgzip"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -22,9 +21,9 @@ import (
 const annotationOriginal = "run.gantry.original-manifest"
 
 // Export writes an image as an OCI archive (image-spec, image-layout.md, in a tar). Where the compressed layers were
-// kept, manifest and layers are, byte for byte, those that were fetched; else layers are compressed anew.
-func (s *Store) Export(ctx context.Context, img *Image, w io.Writer) error {
-	e := &exporter{Store: s, img: img, tar: tar.NewWriter(w)}
+// kept, manifest and layers are, byte for byte, those that were fetched; else layers are compressed anew, by gzip.
+func (s *Store) Export(ctx context.Context, img *Image, w io.Writer, gzip func(io.Writer) io.WriteCloser) error {
+	e := &exporter{Store: s, img: img, tar: tar.NewWriter(w), gzip: gzip}
 	err := e.export(ctx)
 	if err == nil {
 		err = e.tar.Close()
@@ -39,6 +38,7 @@ type exporter struct {
 	*Store
 	img  *Image
 	tar  *tar.Writer
+	gzip func(io.Writer) io.WriteCloser
 	done map[digest.Digest]bool
 }
 
@@ -148,7 +148,7 @@ func (e *exporter) compress(ctx context.Context, d digest.Digest) (ocispec.Descr
 	}
 	defer temp.Close()
 	hash, diff := sha256.New(), sha256.New()
-	zw := pgzip.NewWriter(io.MultiWriter(temp, hash))
+	zw := e.gzip(io.MultiWriter(temp, hash))
 	_, err = io.Copy(io.MultiWriter(zw, diff), contextReader{ctx, plain})
 	if err = errors.Join(err, zw.Close()); err != nil {
 		return desc, err

@@ -1,23 +1,10 @@
 package image
 
 import (
-	"errors"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-)
-
-// Errors that callers branch on.
-var (
-	// ErrNotFound: no image of that name or ID is in the store.
-	ErrNotFound = errors.New("image not found")
-	// ErrAmbiguous: an ID prefix matches several images.
-	ErrAmbiguous = errors.New("image ID is ambiguous")
-	// ErrCorrupt: what is stored is not what was stored.
-	ErrCorrupt = errors.New("store is corrupt")
-	// ErrBackend: the chosen backend cannot work here; the message says what to do.
-	ErrBackend = errors.New("store backend unavailable")
 )
 
 // Image is what the store knows about one image. It is a value: changing it changes nothing on disk.

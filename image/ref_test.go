@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
 )
 
 const hex64 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -120,6 +121,35 @@ func FuzzParseRef(f *testing.F) {
 		}
 		if name := escapeName(ref.String()); strings.Contains(name, "/") || name[0] == '.' || len(name) > 255 {
 			t.Fatalf("%q has the file name %q", s, name)
+		}
+	})
+}
+
+// FuzzParseRegistry: names mean what they mean to the library that everybody else reads them with, where it takes them at all, and
+// what it refuses is refused.
+func FuzzParseRegistry(f *testing.F) {
+	for _, s := range []string{
+		"nginx", "reg.example:5000/a/b:c", "a@sha256:" + hex64, "localhost/a", "localhost:5000", "[::1]:5000/a", "Reg.Example/a:B", "a:-x@sha256:" + hex64,
+		"index.docker.io/a", "docker.io/a/b", "a:", "a:5000/b", "a.b/", "/a", ".:/a", "a@", "[1:2]/a",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		ref, err := parseRegistry(s)
+		theirs, theirErr := name.ParseReference(lowerHost(s), name.WeakValidation)
+		if err != nil {
+			return // we refuse more
+		}
+		if theirErr != nil {
+			t.Fatalf("%q is %v, and to others no name: %v", s, ref, theirErr)
+		}
+		host := strings.Replace(theirs.Context().RegistryStr(), "index.docker.io", "docker.io", 1)
+		separator := ":"
+		if strings.HasPrefix(theirs.Identifier(), "sha256:") {
+			separator = "@"
+		}
+		if want := host + "/" + theirs.Context().RepositoryStr() + separator + theirs.Identifier(); ref.String() != want {
+			t.Fatalf("%q is %v, and to others %s", s, ref, want)
 		}
 	})
 }

@@ -4,29 +4,39 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/opencontainers/go-digest"
 )
 
-// dockerHub is how people write the registry that the library calls index.docker.io.
-const dockerHub = "docker.io"
+// dockerHub is how people write the registry; dockerHubHost is how programs do.
+const (
+	dockerHub     = "docker.io"
+	dockerHubHost = "index.docker.io"
+)
 
-// parseRegistry parses docker's short and long names. The library decides what is a host and what the defaults are;
-// we decide what is allowed, because names become URLs, file names and the prefixes of trust rules.
+// parseRegistry parses docker's short and long names. What is a host and what the defaults are, is as everybody reads them
+// (distribution's reference package); we decide what is allowed, because names become URLs, file names and the prefixes of
+// trust rules.
 func parseRegistry(s string) (Ref, error) {
-	parsed, err := name.ParseReference(lowerHost(s), name.WeakValidation)
-	if err != nil {
-		return Ref{}, fmt.Errorf("%w: want [HOST[:PORT]/]NAME[:TAG|@DIGEST], lower case", ErrBadRef)
+	ref := Ref{Kind: Registry, Registry: dockerHub, Tag: "latest"}
+	name, sum, pinned := strings.Cut(lowerHost(s), "@")
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') { // else it begins a port
+		name, ref.Tag = name[:i], name[i+1:]
 	}
-	ref := Ref{Kind: Registry, Registry: parsed.Context().RegistryStr(), Repository: parsed.Context().RepositoryStr()}
-	if ref.Registry == name.DefaultRegistry {
+	ref.Repository = name
+	if host, path, ok := strings.Cut(name, "/"); ok && (host == "localhost" || strings.ContainsAny(host, ".:")) {
+		ref.Registry, ref.Repository = host, path
+	}
+	if ref.Registry == dockerHubHost {
 		ref.Registry = dockerHub
 	}
-	switch p := parsed.(type) {
-	case name.Digest:
-		ref.Digest = digest.Digest(p.DigestStr())
-	case name.Tag:
-		ref.Tag = p.TagStr()
+	if !consistsOf(ref.Repository, lower+digits+"_-./") || !consistsOf(ref.Tag, lower+upper+digits+"_-.") || len(ref.Tag) > maxTag || pinned && CheckDigest(digest.Digest(sum)) != nil {
+		return Ref{}, fmt.Errorf("%w: want [HOST[:PORT]/]NAME[:TAG|@DIGEST], lower case", ErrBadRef)
+	}
+	if ref.Registry == dockerHub && !strings.Contains(ref.Repository, "/") {
+		ref.Repository = "library/" + ref.Repository
+	}
+	if pinned { // which decides, whatever the tag
+		ref.Tag, ref.Digest = "", digest.Digest(sum)
 	}
 	return ref, ref.checkRegistry()
 }
@@ -37,8 +47,6 @@ func (r Ref) checkRegistry() error {
 		return fmt.Errorf("%w: bad registry host %q", ErrBadRef, r.Registry)
 	case len(r.Repository) > 255 || !isRepository(r.Repository):
 		return fmt.Errorf("%w: bad repository %q", ErrBadRef, r.Repository)
-	case r.Digest != "" && CheckDigest(r.Digest) != nil:
-		return fmt.Errorf("%w: bad digest %q", ErrBadRef, r.Digest)
 	case r.Digest == "" && !isTag(r.Tag):
 		return fmt.Errorf("%w: bad tag %q", ErrBadRef, r.Tag)
 	}

@@ -1,6 +1,9 @@
 package image
 
-import "strings"
+import (
+	"net/netip"
+	"strings"
+)
 
 // The grammar of names, by hand: regular expressions for it, with their counts, cost every start of gantry half a millisecond.
 
@@ -32,9 +35,11 @@ func isRepository(s string) bool {
 	return true
 }
 
+const maxTag = 128
+
 // isTag knows the distribution spec's <reference> that is no digest.
 func isTag(s string) bool {
-	return len(s) <= 128 && consistsOf(s, lower+upper+digits+"_.-") && s[0] != '.' && s[0] != '-'
+	return len(s) <= maxTag && consistsOf(s, lower+upper+digits+"_.-") && s[0] != '.' && s[0] != '-'
 }
 
 // isHost knows DNS names, IPv4 addresses and IPv6 ones in brackets, with or without a port.
@@ -47,7 +52,8 @@ func isHost(s string) bool {
 		return false
 	}
 	if strings.HasPrefix(host, "[") {
-		return strings.HasSuffix(host, "]") && len(host) > 2 && consistsOf(host[1:len(host)-1], hexDigits+":.")
+		addr, err := netip.ParseAddr(strings.TrimSuffix(host[1:], "]"))
+		return err == nil && strings.HasSuffix(host, "]") && addr.Is6() && addr.Zone() == ""
 	}
 	for label := range strings.SplitSeq(host, ".") {
 		if !consistsOf(label, lower+digits+"-") || strings.Trim(label, "-") != label {

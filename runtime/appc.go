@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gantryrun/gantry/image/aci"
+	"github.com/gantryrun/gantry/image/appc"
 	"github.com/gantryrun/gantry/network/conf"
 	"github.com/gantryrun/gantry/pods"
 	"github.com/gantryrun/gantry/runtime/bundle"
@@ -17,11 +17,11 @@ import (
 func (r *Runtime) adoptAppc(req *Request, images []*usedImage) error {
 	for i := range req.Apps {
 		a := &req.Apps[i]
-		if own := images[i].Config.Config.Labels[aci.LabelName]; own != "" {
+		if own := images[i].Config.Config.Labels[appc.LabelName]; own != "" {
 			a.fromAppc(own, images[i].Config.Config.User)
 		}
 		if a.Override != nil {
-			config, err := aci.Override(images[i].Config, a.Override)
+			config, err := appc.Override(images[i].Config, a.Override)
 			if err != nil {
 				return fmt.Errorf("app %s: %w", a.Name, err)
 			}
@@ -29,7 +29,7 @@ func (r *Runtime) adoptAppc(req *Request, images []*usedImage) error {
 			stored.Config, own.Image = config, &stored
 			images[i] = &own
 		}
-		kept, err := aci.Kept(images[i].Config.Config.Labels)
+		kept, err := appc.Kept(images[i].Config.Config.Labels)
 		if err == nil && kept != nil {
 			err = r.adoptApp(a, kept)
 		}
@@ -57,7 +57,7 @@ func (a *AppRequest) fromAppc(name, user string) {
 	}
 }
 
-func (r *Runtime) adoptApp(a *AppRequest, kept *aci.App) error {
+func (r *Runtime) adoptApp(a *AppRequest, kept *appc.App) error {
 	a.appc = kept
 	for _, m := range kept.MountPoints {
 		a.Places = append(a.Places, bundle.Place{Name: m.Name, Path: m.Path, ReadOnly: m.ReadOnly})
@@ -91,7 +91,7 @@ func (req *Request) resolveAppcPorts() error {
 		if p.Resolved() {
 			continue
 		}
-		var found []aci.Port
+		var found []appc.Port
 		var names []string
 		for _, a := range req.Apps {
 			if a.appc == nil {

@@ -3,7 +3,7 @@ package runtime
 import (
 	"fmt"
 
-	"github.com/gantryrun/gantry/image/aci"
+	"github.com/gantryrun/gantry/image/appc"
 	"github.com/gantryrun/gantry/pods"
 	"github.com/gantryrun/gantry/runtime/bundle"
 )
@@ -58,9 +58,9 @@ func (a *AppRequest) hooks(in bundle.Input) (Hooks, error) {
 	}
 	for _, handler := range handlers {
 		switch {
-		case handler.Name == aci.PreStart && h.PreStart == nil:
+		case handler.Name == appc.PreStart && h.PreStart == nil:
 			h.PreStart = handler.Exec
-		case handler.Name == aci.PostStop && h.PostStop == nil:
+		case handler.Name == appc.PostStop && h.PostStop == nil:
 			h.PostStop = handler.Exec
 		}
 	}

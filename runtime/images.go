@@ -132,6 +132,5 @@ func (r *Runtime) fetchImage(ctx context.Context, ref image.Ref, signature strin
 	if r.Fetch == nil {
 		return fmt.Errorf("%w: %s", image.ErrNotFound, ref)
 	}
-	_, err := r.Fetch(ctx, ref, signature)
-	return err
+	return r.Fetch(ctx, ref, signature)
 }

@@ -11,14 +11,14 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/image/fetch"
+	"github.com/gantryrun/gantry/image/order"
 	"github.com/gantryrun/gantry/pods"
 	"github.com/gantryrun/gantry/tests/ociimage"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // The test program is also what the tests execute: under the name gantry-stage1 it is a fake of stage1 that keeps to the
@@ -160,8 +160,9 @@ func testRuntime(t *testing.T) *Runtime {
 	}
 	r := &Runtime{Dir: dir, Store: store, Programs: Programs{Dir: bin}}
 	c := &fetch.Client{Store: store}
-	r.Fetch = func(ctx context.Context, ref image.Ref, _ string) (*image.Image, error) {
-		return c.Fetch(ctx, ref, fetch.Options{})
+	r.Fetch = func(ctx context.Context, ref image.Ref, _ string) error {
+		_, err := c.Fetch(ctx, ref, order.Options{})
+		return err
 	}
 	return r
 }

@@ -2,7 +2,7 @@ package runtime
 
 import (
 	"github.com/gantryrun/gantry/image"
-	"github.com/gantryrun/gantry/image/aci"
+	"github.com/gantryrun/gantry/image/appc"
 	"github.com/gantryrun/gantry/network/conf"
 	"github.com/gantryrun/gantry/pods"
 	"github.com/gantryrun/gantry/runtime/bundle"
@@ -76,9 +76,9 @@ type AppRequest struct {
 	Labels      map[string]string
 	Annotations map[string]string
 	// Override is what a pod manifest of appc says in place of the image's own app; nil: that one.
-	Override *aci.App
+	Override *appc.App
 
-	appc *aci.App // what is known of the app from appc; nil: nothing
+	appc *appc.App // what is known of the app from appc; nil: nothing
 
 	guessed bool // Name is made of where the image was: if that says its name, that counts
 

@@ -47,7 +47,7 @@ type Runtime struct {
 	Stage1   string // flavour of pods that ask for none; empty: pods.Stage1Default
 	// Fetch brings an image into the store. signature is a file with that of an ACI, empty: where it lies usually. nil: only what is
 	// there already can be used.
-	Fetch func(ctx context.Context, ref image.Ref, signature string) (*image.Image, error)
+	Fetch func(ctx context.Context, ref image.Ref, signature string) error
 	// Trust says whether a stored image may be used under the name it was asked for by. nil: every image may.
 	Trust func(ctx context.Context, ref image.Ref, img *image.Image) error
 	// JSON: what stage1 says to the user are lines of JSON (--log-format=json).

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 
-	"github.com/gantryrun/gantry/image/aci"
+	"github.com/gantryrun/gantry/image/appc"
 	"github.com/gantryrun/gantry/pods"
 )
 
@@ -19,7 +19,7 @@ func sockets(a *AppRequest, labels map[string]string) []pods.Socket {
 		Name            string
 		SocketActivated bool
 	}
-	if text := labels[aci.LabelPorts]; text == "" || json.Unmarshal([]byte(text), &ports) != nil {
+	if text := labels[appc.LabelPorts]; text == "" || json.Unmarshal([]byte(text), &ports) != nil {
 		return out // an image that was not an appc one may say there what it likes
 	}
 	for _, p := range ports {

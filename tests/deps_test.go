@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // TestDependencies compares the modules that each program links with its golden file: a new dependency is a
 // decision, and shows up in review as a line.
 func TestDependencies(t *testing.T) {
-	for program, tags := range map[string]string{"gantry": "", "gantry-stage1": "", "gantry-launch": build.LaunchTags} {
+	for program, tags := range map[string]string{"gantry": "", "gantry-fetch": "", "gantry-stage1": "", "gantry-launch": build.LaunchTags} {
 		t.Run(program, func(t *testing.T) {
 			const format = `{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{end}}{{end}}`
 			cmd := exec.Command("go", "list", "-deps", "-tags", tags, "-f", format, module+"/cmd/"+program)

@@ -42,6 +42,14 @@ var laws = []law{
 		reason:    "stage0 writes files; stage1 makes kernel objects; the pod directory is all that they share",
 	},
 	{
+		packages: []string{"./cmd/gantry/...", "./runtime"},
+		forbidden: []string{
+			"./image/fetch", "./image/signature", "./image/aci", "net/http", "crypto/tls", "crypto/x509", "golang.org/x/net/...",
+			"github.com/ProtonMail/go-crypto/...", "github.com/klauspost/...", "github.com/ulikunitz/xz/...", "github.com/google/go-containerregistry/...",
+		},
+		reason: "what a linked package does before main, every command pays for: what few need is gantry-fetch's",
+	},
+	{
 		packages: []string{"./runtime/bundle"}, forbidden: []string{"os/exec", "net", "./image/fetch"}, direct: true,
 		reason: "(app, image configuration) to OCI configuration is a pure function",
 	},

@@ -18,7 +18,7 @@ const (
 
 // longer names what may be longer than a screen, and why. It is to get shorter.
 var longer = map[string]string{
-	"image/trust/mutations_test.go:TestMutations": "a table of mutations, a line or two each",
+	"image/signature/mutations_test.go:TestMutations": "a table of mutations, a line or two each",
 }
 
 // TestShape checks the size of files and functions: a file is one idea, a function fits a screen.

@@ -14,6 +14,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/ulikunitz/xz"
+
+	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/appc"
 )
 
 var amd64 = ocispec.Platform{OS: "linux", Architecture: "amd64"}
@@ -25,68 +28,6 @@ func with(more string) string { return goodManifest[:len(goodManifest)-1] + "," 
 
 func app(more string) string {
 	return with(`"app":{"exec":["/a"],"user":"0","group":"0"` + more + `}`)
-}
-
-func TestParseManifest(t *testing.T) {
-	for name, text := range map[string]string{
-		"least":      goodManifest,
-		"app":        app(""),
-		"docs":       with(`"labels":[{"name":"version","value":"1.0.0"},{"name":"os","value":"linux"}],"annotations":[{"name":"authors","value":"x"}]`),
-		"dependency": with(`"dependencies":[{"imageName":"a.b/c","imageID":"sha512-` + strings.Repeat("0", 128) + `","labels":[{"name":"os","value":"linux"}],"size":5}]`),
-		"no exec":    with(`"app":{"exec":[],"user":"0","group":"0"}`),
-		"isolators":  app(`,"isolators":[{"name":"os/linux/capabilities-retain-set","value":{"set":["CAP_KILL"]}}]`),
-	} {
-		if _, err := parseManifest([]byte(text)); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	for name, text := range map[string]string{
-		"empty":                 "",
-		"array":                 "[]",
-		"kind":                  strings.Replace(goodManifest, "ImageManifest", "PodManifest", 1),
-		"version":               strings.Replace(goodManifest, "0.8.11", "1.0.0", 1),
-		"no name":               strings.Replace(goodManifest, "example.com/app", "", 1),
-		"name in upper case":    strings.Replace(goodManifest, "example", "Example", 1),
-		"name climbs":           strings.Replace(goodManifest, "/app", "/../app", 1),
-		"name with slash":       strings.Replace(goodManifest, "/app", "/", 1),
-		"unknown field":         with(`"apps":{}`),
-		"field twice":           with(`"name":"example.com/other"`),
-		"field in two cases":    with(`"Name":"example.com/other"`),
-		"bytes after":           goodManifest + "x",
-		"label twice":           with(`"labels":[{"name":"os","value":"a"},{"name":"os","value":"b"}]`),
-		"label's name":          with(`"labels":[{"name":"O S","value":"a"}]`),
-		"dependency":            with(`"dependencies":[{"imageName":"../x"}]`),
-		"dependency's ID":       with(`"dependencies":[{"imageName":"a","imageID":"sha512-../x"}]`),
-		"dependencies":          with(`"dependencies":[` + strings.Repeat(`{"imageName":"a"},`, 64) + `{"imageName":"a"}]`),
-		"whitelist climbs":      with(`"pathWhitelist":["/a/../b"]`),
-		"whitelist relative":    with(`"pathWhitelist":["a"]`),
-		"exec relative":         with(`"app":{"exec":["a"],"user":"0","group":"0"}`),
-		"exec with NUL":         with(`"app":{"exec":["/a","\u0000"],"user":"0","group":"0"}`),
-		"no user":               with(`"app":{"exec":["/a"],"group":"0"}`),
-		"user of a file climbs": with(`"app":{"exec":["/a"],"user":"/../etc/passwd","group":"0"}`),
-		"user is two":           with(`"app":{"exec":["/a"],"user":"0:0","group":"0"}`),
-		"directory":             app(`,"workingDirectory":"x"`),
-		"directory climbs":      app(`,"workingDirectory":"/../x"`),
-		"environment":           app(`,"environment":[{"name":"A=B","value":"x"}]`),
-		"environment, line":     app(`,"environment":[{"name":"A\nB","value":"x"}]`),
-		"environment, NUL":      app(`,"environment":[{"name":"A","value":"\u0000"}]`),
-		"handler":               app(`,"eventHandlers":[{"name":"post-start","exec":["/a"]}]`),
-		"handler relative":      app(`,"eventHandlers":[{"name":"pre-start","exec":["a"]}]`),
-		"mount point":           app(`,"mountPoints":[{"name":"a","path":"b"}]`),
-		"mount point on root":   app(`,"mountPoints":[{"name":"a","path":"/"}]`),
-		"mount point's name":    app(`,"mountPoints":[{"name":"a/b","path":"/b"}]`),
-		"port":                  app(`,"ports":[{"name":"a","protocol":"tcp","port":0}]`),
-		"port too high":         app(`,"ports":[{"name":"a","protocol":"tcp","port":65536}]`),
-		"ports beyond the end":  app(`,"ports":[{"name":"a","protocol":"tcp","port":65535,"count":2}]`),
-		"ports without end":     app(`,"ports":[{"name":"a","protocol":"tcp","port":1,"count":18446744073709551615}]`),
-		"protocol":              app(`,"ports":[{"name":"a","protocol":"icmp","port":1}]`),
-		"isolator":              app(`,"isolators":[{"name":"","value":1}]`),
-		"deep":                  app(`,"isolators":[{"name":"x","value":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}]`),
-	} {
-		if _, err := parseManifest([]byte(text)); !errors.Is(err, ErrInvalid) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
 }
 
 // entry of a crafted archive.
@@ -179,37 +120,37 @@ func TestConvertRefuses(t *testing.T) {
 		data []byte
 		want error
 	}{
-		"nothing":             {nil, ErrInvalid},
-		"text":                {[]byte(strings.Repeat("hello ", 200)), ErrInvalid},
-		"no manifest":         {archiveOf(t, reg("rootfs/a", "a")), ErrInvalid},
-		"two manifests":       {archiveOf(t, m, m), ErrInvalid},
-		"manifest is a link":  {archiveOf(t, link(tar.TypeSymlink, "manifest", "rootfs/a"), reg("rootfs/a", goodManifest)), ErrInvalid},
-		"manifest too large":  {archiveOf(t, reg("manifest", goodManifest+strings.Repeat(" ", maxManifest))), ErrInvalid},
-		"outside":             {archiveOf(t, m, reg("etc/passwd", "x")), ErrInvalid},
-		"beside":              {archiveOf(t, m, reg("rootfs2/x", "x")), ErrInvalid},
-		"climbs":              {archiveOf(t, m, reg("rootfs/../../etc/passwd", "x")), ErrInvalid},
-		"climbs first":        {archiveOf(t, m, reg("../rootfs/x", "x")), ErrInvalid},
-		"absolute":            {archiveOf(t, m, reg("/rootfs/x", "x")), ErrInvalid},
-		"dots":                {archiveOf(t, m, reg("rootfs/./x", "x")), ErrInvalid},
-		"double slash":        {archiveOf(t, m, reg("rootfs//x", "x")), ErrInvalid},
-		"rootfs is a link":    {archiveOf(t, m, link(tar.TypeSymlink, "rootfs", "/")), ErrInvalid},
-		"rootfs is a file":    {archiveOf(t, m, reg("rootfs", "x")), ErrInvalid},
-		"hard link outside":   {archiveOf(t, m, link(tar.TypeLink, "rootfs/x", "manifest")), ErrInvalid},
-		"hard link absolute":  {archiveOf(t, m, link(tar.TypeLink, "rootfs/x", "/etc/shadow")), ErrInvalid},
-		"hard link climbs":    {archiveOf(t, m, link(tar.TypeLink, "rootfs/x", "rootfs/../manifest")), ErrInvalid},
-		"whiteout":            {archiveOf(t, m, reg("rootfs/etc/.wh.passwd", "")), ErrInvalid},
-		"opaque whiteout":     {archiveOf(t, m, reg("rootfs/etc/.wh..wh..opq", "")), ErrInvalid},
-		"unknown type":        {archiveOf(t, m, entry{tar.Header{Name: "rootfs/x", Typeflag: 'Z'}, ""}), ErrInvalid},
-		"global header":       {archiveOf(t, entry{tar.Header{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"path": "x"}}, ""}, m), ErrInvalid},
-		"cut":                 {archiveOf(t, m, reg("rootfs/a", strings.Repeat("a", 2000)))[:2000], ErrInvalid},
-		"other platform":      {archiveOf(t, reg("manifest", with(`"labels":[{"name":"os","value":"freebsd"}]`))), ErrPlatform},
-		"unknown arch":        {archiveOf(t, reg("manifest", with(`"labels":[{"name":"arch","value":"x86"}]`))), ErrInvalid},
-		"bomb":                {bomb.Bytes(), ErrLimit},
-		"gzip cut":            {bomb.Bytes()[:1000], ErrInvalid},
-		"gzip of nothing":     {[]byte("\x1f\x8b"), ErrInvalid},
-		"bzip2 of nothing":    {[]byte("BZh9"), ErrInvalid},
-		"xz of nothing":       {[]byte("\xfd7zXZ\x00"), ErrInvalid},
-		"xz with 4 GiB table": {hugeDict(t), ErrLimit},
+		"nothing":             {nil, appc.ErrInvalid},
+		"text":                {[]byte(strings.Repeat("hello ", 200)), appc.ErrInvalid},
+		"no manifest":         {archiveOf(t, reg("rootfs/a", "a")), appc.ErrInvalid},
+		"two manifests":       {archiveOf(t, m, m), appc.ErrInvalid},
+		"manifest is a link":  {archiveOf(t, link(tar.TypeSymlink, "manifest", "rootfs/a"), reg("rootfs/a", goodManifest)), appc.ErrInvalid},
+		"manifest too large":  {archiveOf(t, reg("manifest", goodManifest+strings.Repeat(" ", appc.MaxManifest))), appc.ErrInvalid},
+		"outside":             {archiveOf(t, m, reg("etc/passwd", "x")), appc.ErrInvalid},
+		"beside":              {archiveOf(t, m, reg("rootfs2/x", "x")), appc.ErrInvalid},
+		"climbs":              {archiveOf(t, m, reg("rootfs/../../etc/passwd", "x")), appc.ErrInvalid},
+		"climbs first":        {archiveOf(t, m, reg("../rootfs/x", "x")), appc.ErrInvalid},
+		"absolute":            {archiveOf(t, m, reg("/rootfs/x", "x")), appc.ErrInvalid},
+		"dots":                {archiveOf(t, m, reg("rootfs/./x", "x")), appc.ErrInvalid},
+		"double slash":        {archiveOf(t, m, reg("rootfs//x", "x")), appc.ErrInvalid},
+		"rootfs is a link":    {archiveOf(t, m, link(tar.TypeSymlink, "rootfs", "/")), appc.ErrInvalid},
+		"rootfs is a file":    {archiveOf(t, m, reg("rootfs", "x")), appc.ErrInvalid},
+		"hard link outside":   {archiveOf(t, m, link(tar.TypeLink, "rootfs/x", "manifest")), appc.ErrInvalid},
+		"hard link absolute":  {archiveOf(t, m, link(tar.TypeLink, "rootfs/x", "/etc/shadow")), appc.ErrInvalid},
+		"hard link climbs":    {archiveOf(t, m, link(tar.TypeLink, "rootfs/x", "rootfs/../manifest")), appc.ErrInvalid},
+		"whiteout":            {archiveOf(t, m, reg("rootfs/etc/.wh.passwd", "")), appc.ErrInvalid},
+		"opaque whiteout":     {archiveOf(t, m, reg("rootfs/etc/.wh..wh..opq", "")), appc.ErrInvalid},
+		"unknown type":        {archiveOf(t, m, entry{tar.Header{Name: "rootfs/x", Typeflag: 'Z'}, ""}), appc.ErrInvalid},
+		"global header":       {archiveOf(t, entry{tar.Header{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"path": "x"}}, ""}, m), appc.ErrInvalid},
+		"cut":                 {archiveOf(t, m, reg("rootfs/a", strings.Repeat("a", 2000)))[:2000], appc.ErrInvalid},
+		"other platform":      {archiveOf(t, reg("manifest", with(`"labels":[{"name":"os","value":"freebsd"}]`))), image.ErrPlatform},
+		"unknown arch":        {archiveOf(t, reg("manifest", with(`"labels":[{"name":"arch","value":"x86"}]`))), appc.ErrInvalid},
+		"bomb":                {bomb.Bytes(), image.ErrLimit},
+		"gzip cut":            {bomb.Bytes()[:1000], appc.ErrInvalid},
+		"gzip of nothing":     {[]byte("\x1f\x8b"), appc.ErrInvalid},
+		"bzip2 of nothing":    {[]byte("BZh9"), appc.ErrInvalid},
+		"xz of nothing":       {[]byte("\xfd7zXZ\x00"), appc.ErrInvalid},
+		"xz with 4 GiB table": {hugeDict(t), image.ErrLimit},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if img, _, err := convert(t, tc.data, 4<<20); !errors.Is(err, tc.want) {
@@ -241,12 +182,12 @@ func hugeDict(t testing.TB) []byte {
 
 func TestParseName(t *testing.T) {
 	got, err := ParseName("aci:example.com/app:1.0,os=linux,arch=amd64")
-	want := Wanted{"example.com/app", []Pair{{"version", "1.0"}, {"os", "linux"}, {"arch", "amd64"}}}
+	want := Wanted{"example.com/app", []appc.Pair{{Name: "version", Value: "1.0"}, {Name: "os", Value: "linux"}, {Name: "arch", Value: "amd64"}}}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v\n%s", err, diff)
 	}
 	for _, s := range []string{"aci:", "aci:/x", "aci:a//b", "aci:a/../b", "aci:A", "aci:a,b", "aci:a,=b", "aci:a:1,version=2", "aci:a@b", "aci:a b", "aci:a?x"} {
-		if w, err := ParseName(s); !errors.Is(err, ErrInvalid) {
+		if w, err := ParseName(s); !errors.Is(err, appc.ErrInvalid) {
 			t.Errorf("%q: %+v, %v", s, w, err)
 		}
 	}
@@ -278,7 +219,7 @@ func TestTemplates(t *testing.T) {
 		"attribute twice": {`<meta name="ac-discovery" name="x" content="a b" content="example.com ` + good + `">`, nil},
 		"empty":           {"", nil},
 	} {
-		w := Wanted{"example.com/app", []Pair{{"version", "1"}}}
+		w := Wanted{"example.com/app", []appc.Pair{{Name: "version", Value: "1"}}}
 		var got []string
 		for _, e := range w.render(templates([]byte(tc.page), w.Name), amd64, []string{"https"}) {
 			got = append(got, e.ACI)
@@ -287,37 +228,11 @@ func TestTemplates(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
 	}
-	w := Wanted{"example.com/app", []Pair{{"version", "../../x?y#z"}}}
+	w := Wanted{"example.com/app", []appc.Pair{{Name: "version", Value: "../../x?y#z"}}}
 	list := w.render([]string{good}, amd64, []string{"https"})
 	if len(list) != 1 || strings.Contains(list[0].ACI, "../") || strings.ContainsAny(list[0].ACI, "?#") {
 		t.Errorf("a version that is more: %+v", list)
 	}
-}
-
-func FuzzManifest(f *testing.F) {
-	f.Add([]byte(goodManifest))
-	f.Add([]byte(app(`,"ports":[{"name":"a","protocol":"tcp","port":1,"count":3}],"environment":[{"name":"A","value":"b"}]`)))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := parseManifest(data)
-		if err != nil {
-			if !errors.Is(err, ErrInvalid) {
-				t.Errorf("error is no ErrInvalid: %v", err)
-			}
-			return
-		}
-		config, err := m.config(amd64, "sha512-x", nil)
-		if err != nil {
-			return
-		}
-		for _, kv := range config.Config.Env {
-			if strings.ContainsRune(kv, 0) || !strings.Contains(kv, "=") {
-				t.Errorf("environment %q", kv)
-			}
-		}
-		if len(config.Config.ExposedPorts) > maxPorts {
-			t.Errorf("%d ports", len(config.Config.ExposedPorts))
-		}
-	})
 }
 
 func FuzzDiscovery(f *testing.F) {

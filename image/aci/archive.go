@@ -16,11 +16,10 @@ import (
 
 	"github.com/ulikunitz/xz"
 
+	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/appc"
 	"github.com/gantryrun/gantry/image/inflate"
 )
-
-// ErrLimit: an archive is larger than what is allowed of it.
-var ErrLimit = errors.New("limit exceeded")
 
 // Magic numbers of the compressions that the spec allows.
 const (
@@ -44,7 +43,7 @@ func decompress(r io.Reader, limit int64) (io.Reader, error) {
 		tar, err = xz.ReaderConfig{DictCap: 4096}.NewReader(newXZGuard(b))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: decompress: %w", ErrInvalid, err)
+		return nil, fmt.Errorf("%w: decompress: %w", appc.ErrInvalid, err)
 	}
 	return &capped{tar, limit}, nil
 }
@@ -58,10 +57,10 @@ type capped struct {
 func (c *capped) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	if c.left -= int64(n); c.left < 0 {
-		return 0, fmt.Errorf("%w: the archive grows beyond what its size allows", ErrLimit)
+		return 0, fmt.Errorf("%w: the archive grows beyond what its size allows", image.ErrLimit)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
-		err = fmt.Errorf("%w: decompress: %w", ErrInvalid, err)
+		err = fmt.Errorf("%w: decompress: %w", appc.ErrInvalid, err)
 	}
 	return n, err
 }
@@ -106,13 +105,13 @@ func (a *archive) next() (member, error) {
 			return member{}, err
 		}
 		if err != nil {
-			return member{}, fmt.Errorf("%w: tar: %w", ErrInvalid, err)
+			return member{}, fmt.Errorf("%w: tar: %w", appc.ErrInvalid, err)
 		}
 		if a.n++; a.n > maxMembers {
-			return member{}, fmt.Errorf("%w: more than %d members", ErrLimit, maxMembers)
+			return member{}, fmt.Errorf("%w: more than %d members", image.ErrLimit, maxMembers)
 		}
 		if h.Typeflag == tar.TypeXGlobalHeader {
-			return member{}, fmt.Errorf("%w: global header in the tar", ErrInvalid)
+			return member{}, fmt.Errorf("%w: global header in the tar", appc.ErrInvalid)
 		}
 		name, err := cleanName(h.Name)
 		if err != nil {
@@ -122,7 +121,7 @@ func (a *archive) next() (member, error) {
 			continue
 		}
 		if name != "manifest" && name != "rootfs" && !strings.HasPrefix(name, "rootfs/") {
-			return member{}, fmt.Errorf("%w: %q is outside rootfs/", ErrInvalid, h.Name)
+			return member{}, fmt.Errorf("%w: %q is outside rootfs/", appc.ErrInvalid, h.Name)
 		}
 		return member{h, name}, nil
 	}
@@ -135,7 +134,7 @@ func cleanName(s string) (string, error) {
 		name = "."
 	}
 	if path.Clean(name) != name || path.IsAbs(name) || name == ".." || strings.HasPrefix(name, "../") || strings.ContainsRune(name, 0) {
-		return "", fmt.Errorf("%w: member %q", ErrInvalid, s)
+		return "", fmt.Errorf("%w: member %q", appc.ErrInvalid, s)
 	}
 	return name, nil
 }
@@ -144,7 +143,7 @@ func cleanName(s string) (string, error) {
 func (a *archive) id() string { return "sha512-" + hex.EncodeToString(a.hash.Sum(nil)) }
 
 // findManifest reads up to the manifest, which is in most archives the first member.
-func findManifest(r io.Reader, limit int64) (*Manifest, error) {
+func findManifest(r io.Reader, limit int64) (*appc.Manifest, error) {
 	a, err := openArchive(r, limit)
 	if err != nil {
 		return nil, err
@@ -152,7 +151,7 @@ func findManifest(r io.Reader, limit int64) (*Manifest, error) {
 	for {
 		m, err := a.next()
 		if errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("%w: no manifest", ErrInvalid)
+			return nil, fmt.Errorf("%w: no manifest", appc.ErrInvalid)
 		}
 		if err != nil {
 			return nil, err
@@ -160,14 +159,14 @@ func findManifest(r io.Reader, limit int64) (*Manifest, error) {
 		if m.name != "manifest" {
 			continue
 		}
-		if m.Typeflag != tar.TypeReg || m.Size > maxManifest {
-			return nil, fmt.Errorf("%w: manifest of type %q, %d bytes", ErrInvalid, m.Typeflag, m.Size)
+		if m.Typeflag != tar.TypeReg || m.Size > appc.MaxManifest {
+			return nil, fmt.Errorf("%w: manifest of type %q, %d bytes", appc.ErrInvalid, m.Typeflag, m.Size)
 		}
 		data, err := io.ReadAll(a.tar)
 		if err != nil {
-			return nil, fmt.Errorf("%w: manifest: %w", ErrInvalid, err)
+			return nil, fmt.Errorf("%w: manifest: %w", appc.ErrInvalid, err)
 		}
-		return parseManifest(data)
+		return appc.ParseManifest(data)
 	}
 }
 

@@ -10,13 +10,16 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/appc"
 )
 
 // Image is an ACI that was converted: an OCI manifest and configuration, and the layers that they speak of.
 type Image struct {
 	Manifest, Config []byte
-	Layers           []Layer // lowest first; the tar of each is what was written for it
-	ID               string  // of the ACI itself: sha512-…
+	Layers           []appc.Layer // lowest first; the tar of each is what was written for it
+	ID               string       // of the ACI itself: sha512-…
 }
 
 // Env is what a conversion needs from outside.
@@ -47,7 +50,7 @@ const (
 // conversion is one image on its way, with all that it depends on.
 type conversion struct {
 	Env
-	layers []Layer
+	layers []appc.Layer
 }
 
 // Convert makes an OCI image of the ACI in f. Its dependencies are laid below it in their order, theirs below them.
@@ -57,7 +60,7 @@ func Convert(ctx context.Context, f File, env Env) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := m.config(env.Platform, id, c.layers)
+	config, err := m.ImageConfig(env.Platform, id, c.layers)
 	if err != nil {
 		return nil, err
 	}
@@ -82,12 +85,12 @@ func manifestOf(img *Image) ocispec.Manifest {
 }
 
 // add the layers of what f depends on, then f's own. chain is the names above it, keep their whitelists.
-func (c *conversion) add(ctx context.Context, f File, chain []string, keep whitelists) (*Manifest, string, error) {
+func (c *conversion) add(ctx context.Context, f File, chain []string, keep whitelists) (*appc.Manifest, string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, "", err
 	}
 	limit := c.Limit(f.Size())
-	m, err := rewound(f, func() (*Manifest, error) { return findManifest(f, limit) })
+	m, err := rewound(f, func() (*appc.Manifest, error) { return findManifest(f, limit) })
 	if err != nil {
 		return nil, "", err
 	}
@@ -101,14 +104,14 @@ func (c *conversion) add(ctx context.Context, f File, chain []string, keep white
 		}
 	}
 	if len(c.layers) == maxImages {
-		return nil, "", fmt.Errorf("%w: an image of more than %d", ErrLimit, maxImages)
+		return nil, "", fmt.Errorf("%w: an image of more than %d", image.ErrLimit, maxImages)
 	}
 	w, err := c.Create()
 	if err != nil {
 		return nil, "", err
 	}
 	var id string
-	layer, err := rewound(f, func() (l Layer, err error) {
+	layer, err := rewound(f, func() (l appc.Layer, err error) {
 		l, id, err = writeLayer(w, f, m.Name, keep, limit)
 		return l, err
 	})
@@ -118,23 +121,23 @@ func (c *conversion) add(ctx context.Context, f File, chain []string, keep white
 
 // checkPlace refuses an image for another platform, one that depends on itself, and bottomless chains (docker2aci went
 // round such a loop: CVE-2016-8579).
-func (c *conversion) checkPlace(m *Manifest, chain []string) error {
+func (c *conversion) checkPlace(m *appc.Manifest, chain []string) error {
 	if slices.Contains(chain, m.Name) {
-		return fmt.Errorf("%w: %s depends on itself", ErrInvalid, m.Name)
+		return fmt.Errorf("%w: %s depends on itself", appc.ErrInvalid, m.Name)
 	}
 	if len(chain) == maxDepth {
-		return fmt.Errorf("%w: dependencies of dependencies, more than %d", ErrLimit, maxDepth)
+		return fmt.Errorf("%w: dependencies of dependencies, more than %d", image.ErrLimit, maxDepth)
 	}
-	p, err := m.platform(c.Platform)
+	p, err := m.Platform(c.Platform)
 	if err == nil && (p.OS != c.Platform.OS || p.Architecture != c.Platform.Architecture) {
-		err = fmt.Errorf("%w: %s is for %s/%s, wanted %s/%s", ErrPlatform, m.Name, p.OS, p.Architecture, c.Platform.OS, c.Platform.Architecture)
+		err = fmt.Errorf("%w: %s is for %s/%s, wanted %s/%s", image.ErrPlatform, m.Name, p.OS, p.Architecture, c.Platform.OS, c.Platform.Architecture)
 	}
 	return err
 }
 
-func (c *conversion) depend(ctx context.Context, d Dependency, chain []string, keep whitelists) error {
+func (c *conversion) depend(ctx context.Context, d appc.Dependency, chain []string, keep whitelists) error {
 	if slices.Contains(chain, d.ImageName) {
-		return fmt.Errorf("%w: %s depends on itself", ErrInvalid, d.ImageName)
+		return fmt.Errorf("%w: %s depends on itself", appc.ErrInvalid, d.ImageName)
 	}
 	f, err := c.Depend(ctx, Wanted{Name: d.ImageName, Labels: d.Labels})
 	if err != nil {
@@ -146,7 +149,7 @@ func (c *conversion) depend(ctx context.Context, d Dependency, chain []string, k
 		return err
 	}
 	if d.ImageID != "" && d.ImageID != id {
-		return fmt.Errorf("%w: has ID %s, the manifest wants %s", ErrInvalid, id, d.ImageID)
+		return fmt.Errorf("%w: has ID %s, the manifest wants %s", appc.ErrInvalid, id, d.ImageID)
 	}
 	return Wanted{Name: d.ImageName, Labels: d.Labels}.Check(m)
 }

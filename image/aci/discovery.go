@@ -3,7 +3,6 @@ package aci
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -11,20 +10,14 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/net/html"
-)
 
-// Errors of names and discovery.
-var (
-	// ErrPlatform: an image for another operating system or architecture.
-	ErrPlatform = errors.New("image is for another platform")
-	// ErrNotFound: discovery leads nowhere.
-	ErrNotFound = errors.New("no appc image found")
+	"github.com/gantryrun/gantry/image/appc"
 )
 
 // Wanted is an image by name and labels: aci:NAME[:version][,label=value...].
 type Wanted struct {
 	Name   string
-	Labels []Pair
+	Labels []appc.Pair
 }
 
 // ParseName parses the reference, with or without aci: before it.
@@ -33,35 +26,35 @@ func ParseName(s string) (Wanted, error) {
 	head, tail, _ := strings.Cut(s, ",")
 	name, version, versioned := strings.Cut(head, ":")
 	w := Wanted{Name: name}
-	if !isIdentifier(name) {
-		return Wanted{}, fmt.Errorf("%w: name %q: want HOST[/PATH][:VERSION][,LABEL=VALUE...] in lower case", ErrInvalid, name)
+	if !appc.IsIdentifier(name) {
+		return Wanted{}, fmt.Errorf("%w: name %q: want HOST[/PATH][:VERSION][,LABEL=VALUE...] in lower case", appc.ErrInvalid, name)
 	}
 	if versioned {
-		w.Labels = append(w.Labels, Pair{"version", version})
+		w.Labels = append(w.Labels, appc.Pair{Name: "version", Value: version})
 	}
 	for tail != "" {
 		var pair string
 		pair, tail, _ = strings.Cut(tail, ",")
 		label, value, ok := strings.Cut(pair, "=")
 		if !ok {
-			return Wanted{}, fmt.Errorf("%w: label %q: want NAME=VALUE", ErrInvalid, pair)
+			return Wanted{}, fmt.Errorf("%w: label %q: want NAME=VALUE", appc.ErrInvalid, pair)
 		}
-		w.Labels = append(w.Labels, Pair{label, value})
+		w.Labels = append(w.Labels, appc.Pair{Name: label, Value: value})
 	}
-	if err := checkPairs("label", w.Labels); err != nil {
-		return Wanted{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	if err := appc.CheckPairs("label", w.Labels); err != nil {
+		return Wanted{}, fmt.Errorf("%w: %w", appc.ErrInvalid, err)
 	}
 	return w, nil
 }
 
 // Check says whether an image that was found is the one wanted: of that name, with these labels.
-func (w Wanted) Check(m *Manifest) error {
+func (w Wanted) Check(m *appc.Manifest) error {
 	if m.Name != w.Name {
-		return fmt.Errorf("%w: calls itself %q, not %s", ErrInvalid, m.Name, w.Name)
+		return fmt.Errorf("%w: calls itself %q, not %s", appc.ErrInvalid, m.Name, w.Name)
 	}
 	for _, l := range w.Labels {
 		if got := m.Label(l.Name); got != l.Value {
-			return fmt.Errorf("%w: has label %s=%q, wanted %q", ErrInvalid, l.Name, got, l.Value)
+			return fmt.Errorf("%w: has label %s=%q, wanted %q", appc.ErrInvalid, l.Name, got, l.Value)
 		}
 	}
 	return nil
@@ -105,7 +98,7 @@ func (w Wanted) Discover(ctx context.Context, g Getter, platform ocispec.Platfor
 			}
 		}
 	}
-	err := fmt.Errorf("%w: discovery of %s: no page says where it is", ErrNotFound, w.Name)
+	err := fmt.Errorf("%w: discovery of %s: no page says where it is", appc.ErrNotFound, w.Name)
 	if len(errs) > 0 {
 		err = fmt.Errorf("%w (%w)", err, errs[len(errs)-1])
 	}
@@ -163,7 +156,7 @@ func below(name, prefix string) bool {
 
 // render fills in templates. One with a variable that the name has no label for is passed over (spec).
 func (w Wanted) render(list []string, platform ocispec.Platform, schemes []string) (out []Endpoint) {
-	values := map[string]string{"name": w.Name, "version": "latest", "os": platform.OS, "arch": archOf(platform)}
+	values := map[string]string{"name": w.Name, "version": "latest", "os": platform.OS, "arch": appc.ArchOf(platform)}
 	for _, l := range w.Labels {
 		values[l.Name] = l.Value
 	}
@@ -216,6 +209,6 @@ func fillIn(template string, values map[string]string, ext string, schemes []str
 }
 
 // ManifestOf reads the manifest of an ACI.
-func ManifestOf(f io.ReadSeeker, limit int64) (*Manifest, error) {
-	return rewound(f, func() (*Manifest, error) { return findManifest(f, limit) })
+func ManifestOf(f io.ReadSeeker, limit int64) (*appc.Manifest, error) {
+	return rewound(f, func() (*appc.Manifest, error) { return findManifest(f, limit) })
 }

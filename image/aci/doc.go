@@ -1,10 +1,9 @@
 // Package aci takes appc images in and makes OCI images of them.
 //
-// It knows the appc image format (spec 0.8: aci.md, discovery.md): archives, manifests, the names and templates of
-// discovery. It never opens a connection (whoever fetches hands it a Getter), never runs a program to decompress, and
-// never writes but to the file that it is given.
+// It knows the appc image format (spec 0.8: aci.md, discovery.md): archives, the names and templates of discovery. It never opens a
+// connection (whoever fetches hands it a Getter), never runs a program to decompress, and never writes but to the file
+// that it is given.
 //
 // Invariant: what comes out is a layer with the files below rootfs/ of the archive, the prefix gone and nothing else
-// added, and a configuration that says what the image manifest says. What OCI has no word for is kept under the
-// labels of this package (Label…), as JSON; nothing that an image says there may ever loosen what the user said.
+// added, and a configuration that says what the image manifest says (package appc).
 package aci

@@ -11,14 +11,10 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-)
 
-// Layer is what lies below rootfs/ of one ACI, as a tar.
-type Layer struct {
-	Name   string // of the ACI
-	DiffID digest.Digest
-	Size   int64
-}
+	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/appc"
+)
 
 // whitelist is the paths that may stay, of an image and of all that depend on it; nil: all.
 type whitelist map[string]bool
@@ -52,10 +48,10 @@ func (list whitelists) keep(name string) bool {
 
 // writeLayer copies what lies below rootfs/ of the ACI in r to w, as a tar, and returns the layer and the image's ID.
 // Whoever reads the ACI to its end here has hashed all of it.
-func writeLayer(w io.Writer, r io.Reader, name string, keep whitelists, limit int64) (Layer, string, error) {
+func writeLayer(w io.Writer, r io.Reader, name string, keep whitelists, limit int64) (appc.Layer, string, error) {
 	a, err := openArchive(r, limit)
 	if err != nil {
-		return Layer{}, "", err
+		return appc.Layer{}, "", err
 	}
 	hash := sha256.New()
 	count := &counter{w: io.MultiWriter(w, hash), left: limit}
@@ -69,25 +65,25 @@ func writeLayer(w io.Writer, r io.Reader, name string, keep whitelists, limit in
 		}
 		switch {
 		case err != nil:
-			return Layer{}, "", err
+			return appc.Layer{}, "", err
 		case m.name == "manifest":
 			manifests++
 		case m.name == "rootfs" && m.Typeflag != tar.TypeDir:
-			err = fmt.Errorf("%w: rootfs is no directory", ErrInvalid)
+			err = fmt.Errorf("%w: rootfs is no directory", appc.ErrInvalid)
 		case m.name == "rootfs" || keep.keep(strings.TrimPrefix(m.name, "rootfs/")):
 			err = copyMember(out, a.tar, m)
 		}
 		if err != nil {
-			return Layer{}, "", err
+			return appc.Layer{}, "", err
 		}
 	}
 	if manifests != 1 {
-		return Layer{}, "", fmt.Errorf("%w: %d manifests", ErrInvalid, manifests)
+		return appc.Layer{}, "", fmt.Errorf("%w: %d manifests", appc.ErrInvalid, manifests)
 	}
 	if err := errors.Join(out.Close(), buffer.Flush()); err != nil {
-		return Layer{}, "", fmt.Errorf("write layer: %w", err)
+		return appc.Layer{}, "", fmt.Errorf("write layer: %w", err)
 	}
-	return Layer{Name: name, DiffID: digest.NewDigest(digest.SHA256, hash), Size: count.n}, a.id(), nil
+	return appc.Layer{Name: name, DiffID: digest.NewDigest(digest.SHA256, hash), Size: count.n}, a.id(), nil
 }
 
 // copyMember writes one member under its name without rootfs/.
@@ -99,7 +95,7 @@ func copyMember(out *tar.Writer, content io.Reader, m member) error {
 	}
 	// A layer's .wh. files say what is gone. In an ACI they are files, which no layer can hold.
 	if strings.HasPrefix(path.Base(h.Name), ".wh.") {
-		return fmt.Errorf("%w: %q would mean something else in a layer", ErrInvalid, h.Name)
+		return fmt.Errorf("%w: %q would mean something else in a layer", appc.ErrInvalid, h.Name)
 	}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
@@ -108,24 +104,24 @@ func copyMember(out *tar.Writer, content io.Reader, m member) error {
 	case tar.TypeLink:
 		target, err := cleanName(h.Linkname)
 		if err != nil || !strings.HasPrefix(target, "rootfs/") {
-			return fmt.Errorf("%w: hard link %q to %q, outside rootfs/", ErrInvalid, h.Name, h.Linkname)
+			return fmt.Errorf("%w: hard link %q to %q, outside rootfs/", appc.ErrInvalid, h.Name, h.Linkname)
 		}
 		h.Linkname = strings.TrimPrefix(target, "rootfs/")
 	case tar.TypeGNUSparse: // expanded as it is read
 		h.Typeflag = tar.TypeReg
 	default:
-		return fmt.Errorf("%w: %q is of unknown type %q", ErrInvalid, h.Name, h.Typeflag)
+		return fmt.Errorf("%w: %q is of unknown type %q", appc.ErrInvalid, h.Name, h.Typeflag)
 	}
 	h.Format = tar.FormatUnknown // whatever holds it
 	if err := out.WriteHeader(&h); err != nil {
-		return fmt.Errorf("%w: %q: %w", ErrInvalid, h.Name, err)
+		return fmt.Errorf("%w: %q: %w", appc.ErrInvalid, h.Name, err)
 	}
 	if h.Typeflag != tar.TypeReg {
 		return nil
 	}
 	_, err := io.Copy(out, content)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = fmt.Errorf("%w: %q is cut short", ErrInvalid, h.Name)
+		err = fmt.Errorf("%w: %q is cut short", appc.ErrInvalid, h.Name)
 	}
 	return err
 }
@@ -138,7 +134,7 @@ type counter struct {
 
 func (c *counter) Write(p []byte) (int, error) {
 	if c.left -= int64(len(p)); c.left < 0 {
-		return 0, fmt.Errorf("%w: the layer grows beyond what the archive's size allows", ErrLimit)
+		return 0, fmt.Errorf("%w: the layer grows beyond what the archive's size allows", image.ErrLimit)
 	}
 	n, err := c.w.Write(p)
 	c.n += int64(n)

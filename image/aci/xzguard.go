@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/gantryrun/gantry/image"
 )
 
 // maxDict of an xz block: what `xz -9` uses. The format allows 4 GiB.
@@ -172,7 +174,7 @@ func checkDict(block []byte) error {
 	}
 	bits := block[at+2]
 	if size := uint64(2|bits&1) << (bits/2 + 11); size > maxDict {
-		return fmt.Errorf("%w: xz dictionary of %d bytes, %d allowed", ErrLimit, size, maxDict)
+		return fmt.Errorf("%w: xz dictionary of %d bytes, %d allowed", image.ErrLimit, size, maxDict)
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/ulikunitz/xz"
+
+	"github.com/gantryrun/gantry/image"
 )
 
 // blocks makes an xz file of several blocks.
@@ -40,7 +42,7 @@ func TestXZBlocks(t *testing.T) {
 		t.Errorf("as it should be: %v", err)
 	}
 	file[at+2] = 40
-	if _, _, err := convert(t, file, 4<<20); !errors.Is(err, ErrLimit) {
+	if _, _, err := convert(t, file, 4<<20); !errors.Is(err, image.ErrLimit) {
 		t.Errorf("a late block with a table of 4 GiB: %v", err)
 	}
 }

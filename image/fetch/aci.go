@@ -16,6 +16,8 @@ import (
 
 	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/image/aci"
+	"github.com/gantryrun/gantry/image/order"
+	"github.com/gantryrun/gantry/image/signature"
 	"github.com/gantryrun/gantry/image/trust"
 )
 
@@ -66,10 +68,10 @@ func (a *appcImage) close() error {
 	return errors.Join(errs...)
 }
 
-// appc converts ACIs for one Fetch.
-type appc struct {
+// appcFetch converts ACIs for one Fetch.
+type appcFetch struct {
 	*Client
-	opts     Options
+	opts     order.Options
 	platform ocispec.Platform
 	result   *appcImage
 	stored   *image.Image  // what the URL led to before, if that may be used today
@@ -77,11 +79,11 @@ type appc struct {
 }
 
 // withAppc calls use with the ACI in f, converted. verified says by what f was let in.
-func (a *appc) withAppc(ctx context.Context, f appcFile, verified image.Evidence, use func(source) error) (err error) {
+func (a *appcFetch) withAppc(ctx context.Context, f appcFile, verified image.Evidence, use func(source) error) (err error) {
 	a.result = &appcImage{evidence: verified, caching: a.caching}
 	a.stored = nil         // what it depends on has other URLs
 	defer a.result.close() // of files that nobody else has
-	a.result.Image, err = aci.Convert(ctx, f, aci.Env{Platform: a.platform, Depend: a.depend, Create: a.create, Limit: a.opts.Limits.bytes})
+	a.result.Image, err = aci.Convert(ctx, f, aci.Env{Platform: a.platform, Depend: a.depend, Create: a.create, Limit: a.Limits.bytes})
 	if err != nil {
 		return err
 	}
@@ -89,7 +91,7 @@ func (a *appc) withAppc(ctx context.Context, f appcFile, verified image.Evidence
 	return use(a.result)
 }
 
-func (a *appc) create() (io.Writer, error) {
+func (a *appcFetch) create() (io.Writer, error) {
 	f, err := a.Store.Scratch()
 	if err == nil {
 		a.result.files = append(a.result.files, f)
@@ -98,8 +100,8 @@ func (a *appc) create() (io.Writer, error) {
 }
 
 // depend finds, fetches and verifies what an ACI depends on, by discovery.
-func (a *appc) depend(ctx context.Context, w aci.Wanted) (aci.File, error) {
-	own := &appc{Client: a.Client, opts: a.opts, platform: a.platform}
+func (a *appcFetch) depend(ctx context.Context, w aci.Wanted) (aci.File, error) {
+	own := &appcFetch{Client: a.Client, opts: a.opts, platform: a.platform}
 	own.opts.Signature = "" // that is of the image which was asked for
 	f, _, err := own.discover(ctx, w)
 	if err != nil {
@@ -127,7 +129,7 @@ func openAppcFile(ref image.Ref) (appcFile, bool) {
 
 // withLocalAppc: a file has no name that a rule could be for; what is asked of all names, is asked of it, and the
 // signature lies beside it.
-func (a *appc) withLocalAppc(ctx context.Context, f appcFile, use func(source) error) error {
+func (a *appcFetch) withLocalAppc(ctx context.Context, f appcFile, use func(source) error) error {
 	if a.Trust == nil || a.Trust.For("").Require == trust.Digest {
 		evidence, err := a.vouch("", nil, nil)
 		if err != nil {
@@ -151,7 +153,7 @@ func (a *appc) withLocalAppc(ctx context.Context, f appcFile, use func(source) e
 	return a.withAppc(ctx, own, evidence, use)
 }
 
-func (a *appc) copyOf(f appcFile) (appcFile, error) {
+func (a *appcFetch) copyOf(f appcFile) (appcFile, error) {
 	own, err := a.Store.Scratch()
 	if err != nil {
 		return appcFile{}, err
@@ -179,12 +181,12 @@ func readSignature(path string) ([]byte, error) {
 }
 
 // vouch asks the policy about an ACI. Without a policy, and without a file (where none has to be signed), nothing is read.
-func (a *appc) vouch(name string, f *appcFile, sig []byte) (image.Evidence, error) {
+func (a *appcFetch) vouch(name string, f *appcFile, sig []byte) (image.Evidence, error) {
 	if a.Trust == nil {
 		return image.Evidence{}, nil
 	}
 	if f == nil {
-		return a.Trust.VerifyFile(name, nil, sig, "")
+		return signature.VerifyFile(a.Trust, name, nil, sig, "")
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return image.Evidence{}, err
@@ -193,7 +195,7 @@ func (a *appc) vouch(name string, f *appcFile, sig []byte) (image.Evidence, erro
 	if err != nil {
 		return image.Evidence{}, err
 	}
-	return a.Trust.VerifyFile(name, f, sig, subject)
+	return signature.VerifyFile(a.Trust, name, f, sig, subject)
 }
 
 // bytes that an ACI of so many may become.

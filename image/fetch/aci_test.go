@@ -15,13 +15,14 @@ import (
 	"strings"
 	"testing"
 
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/ulikunitz/xz"
 
-	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
-
 	"github.com/gantryrun/gantry/image"
-	"github.com/gantryrun/gantry/image/aci"
+	"github.com/gantryrun/gantry/image/appc"
+	"github.com/gantryrun/gantry/image/order"
+	"github.com/gantryrun/gantry/image/signature"
 	"github.com/gantryrun/gantry/image/trust"
 )
 
@@ -107,7 +108,7 @@ func TestFetchLocalACI(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ref := mustRef(t, writeFile(t, filepath.Join(t.TempDir(), "app.aci"), compress(t, plain)))
-			img, err := c.Fetch(t.Context(), ref, Options{Platform: "linux/amd64"})
+			img, err := c.Fetch(t.Context(), ref, order.Options{Platform: "linux/amd64"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -129,13 +130,13 @@ func TestFetchLocalACI(t *testing.T) {
 	want.Volumes = map[string]struct{}{"/data": {}}
 	want.ExposedPorts = map[string]struct{}{"80/tcp": {}, "81/tcp": {}}
 	want.Labels = map[string]string{
-		aci.LabelName: "example.com/app", aci.LabelID: "sha512-" + hex.EncodeToString(sum[:]),
-		aci.LabelLabels:        `[{"name":"os","value":"linux"},{"name":"arch","value":"amd64"},{"name":"version","value":"1.0"}]`,
-		aci.LabelIsolators:     `[{"name":"resource/memory","value":{"limit":"1G"}}]`,
-		aci.LabelEventHandlers: `[{"name":"pre-start","exec":["/bin/prepare"]}]`,
-		aci.LabelMountPoints:   `[{"name":"data","path":"/data","readOnly":false}]`,
-		aci.LabelPorts:         `[{"name":"http","protocol":"tcp","port":80,"count":2,"socketActivated":false}]`,
-		aci.LabelGIDs:          `[4]`, "created": "2020-01-02T03:04:05Z", "authors": "Jane",
+		appc.LabelName: "example.com/app", appc.LabelID: "sha512-" + hex.EncodeToString(sum[:]),
+		appc.LabelLabels:        `[{"name":"os","value":"linux"},{"name":"arch","value":"amd64"},{"name":"version","value":"1.0"}]`,
+		appc.LabelIsolators:     `[{"name":"resource/memory","value":{"limit":"1G"}}]`,
+		appc.LabelEventHandlers: `[{"name":"pre-start","exec":["/bin/prepare"]}]`,
+		appc.LabelMountPoints:   `[{"name":"data","path":"/data","readOnly":false}]`,
+		appc.LabelPorts:         `[{"name":"http","protocol":"tcp","port":80,"count":2,"socketActivated":false}]`,
+		appc.LabelGIDs:          `[4]`, "created": "2020-01-02T03:04:05Z", "authors": "Jane",
 	}
 	if diff := cmp.Diff(want, config); diff != "" {
 		t.Error(diff)
@@ -157,7 +158,7 @@ func TestDiscovery(t *testing.T) {
 		`,"dependencies":[{"imageName":"`+h.name+`/lib","imageID":"sha512-`+hex.EncodeToString(sum[:])+`","labels":[{"name":"version","value":"1"}]}]`), "etc/e", "app"))
 	c := newClient(t)
 	c.InsecureTLS = true
-	img, err := c.Fetch(t.Context(), mustRef(t, "aci:"+h.name+"/a/app"), Options{Platform: "linux/amd64"})
+	img, err := c.Fetch(t.Context(), mustRef(t, "aci:"+h.name+"/a/app"), order.Options{Platform: "linux/amd64"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,14 +189,14 @@ func TestDiscoveryRefuses(t *testing.T) {
 		want          error
 	}{
 		"nowhere":           {"aci:" + h.name + "/other", "", image.ErrNotFound},
-		"other name":        {"aci:" + app, aciManifest(h.name+"/evil", ""), aci.ErrInvalid},
-		"other version":     {"aci:" + app + ":2", aciManifest(app, `,"labels":[{"name":"version","value":"1"}]`), aci.ErrInvalid},
-		"itself":            {"aci:" + app, aciManifest(app, dep(app)), aci.ErrInvalid},
+		"other name":        {"aci:" + app, aciManifest(h.name+"/evil", ""), appc.ErrInvalid},
+		"other version":     {"aci:" + app + ":2", aciManifest(app, `,"labels":[{"name":"version","value":"1"}]`), appc.ErrInvalid},
+		"itself":            {"aci:" + app, aciManifest(app, dep(app)), appc.ErrInvalid},
 		"no dependency":     {"aci:" + app, aciManifest(app, dep(h.name+"/gone")), image.ErrNotFound},
-		"other platform":    {"aci:" + app, aciManifest(app, `,"labels":[{"name":"arch","value":"s390x"}]`), aci.ErrPlatform},
+		"other platform":    {"aci:" + app, aciManifest(app, `,"labels":[{"name":"arch","value":"s390x"}]`), image.ErrPlatform},
 		"not HTTPS":         {"aci:" + app, "http", image.ErrNotFound},
 		"bad name":          {"aci:" + h.name + "/../x", "", image.ErrBadRef},
-		"no manifest there": {"aci:" + app, "text", aci.ErrInvalid},
+		"no manifest there": {"aci:" + app, "text", appc.ErrInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h.pages = map[string][]byte{}
@@ -207,7 +208,7 @@ func TestDiscoveryRefuses(t *testing.T) {
 			}
 			c := newClient(t)
 			c.InsecureTLS = true
-			img, err := c.Fetch(t.Context(), mustRef(t, tc.ref), Options{Platform: "linux/amd64"})
+			img, err := c.Fetch(t.Context(), mustRef(t, tc.ref), order.Options{Platform: "linux/amd64"})
 			if !errors.Is(err, tc.want) {
 				t.Fatalf("got %v, %v: want %v", img, err, tc.want)
 			}
@@ -229,9 +230,9 @@ func TestACILoop(t *testing.T) {
 	h.serve("/b-latest-linux-amd64.aci", aciOf(t, aciManifest(h.name+"/b", `,"dependencies":[{"imageName":"`+h.name+`/a"}]`)))
 	c := newClient(t)
 	c.InsecureTLS = true
-	for name, want := range map[string]error{"a": aci.ErrInvalid, "n0": aci.ErrLimit} {
+	for name, want := range map[string]error{"a": appc.ErrInvalid, "n0": image.ErrLimit} {
 		h.seen = nil
-		if _, err := c.Fetch(t.Context(), mustRef(t, "aci:"+h.name+"/"+name), Options{Platform: "linux/amd64"}); !errors.Is(err, want) {
+		if _, err := c.Fetch(t.Context(), mustRef(t, "aci:"+h.name+"/"+name), order.Options{Platform: "linux/amd64"}); !errors.Is(err, want) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if len(h.seen) > 200 {
@@ -251,13 +252,13 @@ func TestACISigned(t *testing.T) {
 	if err := entity.Serialize(&public); err != nil {
 		t.Fatal(err)
 	}
-	key, err := trust.ParseKey(public.Bytes())
+	key, err := signature.ParseKey(public.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
 	policy := func(prefix string) *trust.Policy {
 		dir := t.TempDir()
-		if _, err := trust.Add(dir, prefix, key); err != nil {
+		if _, err := trust.Add(dir, prefix, key.Key); err != nil {
 			t.Fatal(err)
 		}
 		p, err := trust.Load([]string{dir})
@@ -278,7 +279,7 @@ func TestACISigned(t *testing.T) {
 		{"https://" + h.name + "/x.aci", "/x.aci.asc", h.name},
 		{local, "", ""},
 	} {
-		ref, opts := mustRef(t, tc.ref), Options{Platform: "linux/amd64"}
+		ref, opts := mustRef(t, tc.ref), order.Options{Platform: "linux/amd64"}
 		c := newClient(t)
 		c.InsecureTLS, c.Trust = true, policy(tc.prefix)
 		put := func(data []byte) {
@@ -296,7 +297,7 @@ func TestACISigned(t *testing.T) {
 		}
 		put(sig.Bytes())
 		img, err := c.Fetch(t.Context(), ref, opts)
-		if err != nil || img.Evidence.Format != trust.FormatOpenPGP || img.Evidence.Key != key.Fingerprint {
+		if err != nil || img.Evidence.Format != signature.FormatOpenPGP || img.Evidence.Key != key.Fingerprint {
 			t.Errorf("%s signed: %+v, %v", tc.ref, img, err)
 		}
 		delete(h.pages, tc.asc)

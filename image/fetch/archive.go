@@ -9,6 +9,8 @@ import (
 	"os"
 	"path"
 	"strings"
+
+	"github.com/gantryrun/gantry/image"
 )
 
 // Bounds of an archive: of its members, and of links from one to the other.
@@ -42,7 +44,7 @@ func openArchive(f *os.File) (*archive, error) {
 			return nil, fmt.Errorf("read archive %s: %w", f.Name(), err)
 		}
 		if len(a.members) == maxMembers {
-			return nil, fmt.Errorf("%w: archive %s has more than %d members", ErrLimit, f.Name(), maxMembers)
+			return nil, fmt.Errorf("%w: archive %s has more than %d members", image.ErrLimit, f.Name(), maxMembers)
 		}
 		name := path.Clean("/" + header.Name)[1:]
 		if _, twice := a.members[name]; twice {

@@ -10,10 +10,9 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-)
 
-// ErrStalled: a registry sent nothing for too long.
-var ErrStalled = errors.New("no bytes arrive")
+	"github.com/gantryrun/gantry/image"
+)
 
 // A blob that breaks off is continued where it stopped, as long as that leads on: so many times at most, and so many
 // without a byte.
@@ -93,13 +92,13 @@ func (b *blobReader) accept(resp *http.Response) error {
 	switch resp.StatusCode {
 	case http.StatusOK:
 		if length := resp.ContentLength; length >= 0 && length != b.desc.Size {
-			return fmt.Errorf("%w: registry has %d bytes of blob %s, %d expected", ErrVerify, length, b.desc.Digest, b.desc.Size)
+			return fmt.Errorf("%w: registry has %d bytes of blob %s, %d expected", image.ErrVerify, length, b.desc.Digest, b.desc.Size)
 		}
 		return b.skip()
 	case http.StatusPartialContent:
 		want := fmt.Sprintf("bytes %d-%d/%d", b.n, b.desc.Size-1, b.desc.Size)
 		if got := resp.Header.Get("Content-Range"); b.n == 0 || got != want {
-			return fmt.Errorf("%w: registry continues with %q, asked for %q", ErrVerify, got, want)
+			return fmt.Errorf("%w: registry continues with %q, asked for %q", image.ErrVerify, got, want)
 		}
 		return nil
 	}
@@ -125,7 +124,7 @@ func (b *blobReader) resume(cause error) error {
 		if err := context.Cause(b.ctx); err != nil {
 			return err
 		}
-		if b.resumes++; b.resumes > maxResumes || b.idle >= maxIdleResumes || errors.Is(cause, ErrStalled) {
+		if b.resumes++; b.resumes > maxResumes || b.idle >= maxIdleResumes || errors.Is(cause, image.ErrStalled) {
 			return cause
 		}
 		b.body.Close()
@@ -153,7 +152,7 @@ type stallReader struct {
 
 // newStallReader watches body, which belongs to a request under ctx, which cancel ends. Close closes both.
 func newStallReader(ctx context.Context, body io.ReadCloser, stall time.Duration, cancel context.CancelCauseFunc) *stallReader {
-	timer := time.AfterFunc(stall, func() { cancel(ErrStalled) })
+	timer := time.AfterFunc(stall, func() { cancel(image.ErrStalled) })
 	timer.Stop()
 	return &stallReader{ctx: ctx, body: body, timer: timer, stall: stall, cancel: cancel}
 }
@@ -162,8 +161,8 @@ func (s *stallReader) Read(p []byte) (int, error) {
 	s.timer.Reset(s.stall)
 	n, err := s.body.Read(p)
 	s.timer.Stop()
-	if err != nil && errors.Is(context.Cause(s.ctx), ErrStalled) {
-		err = fmt.Errorf("%w for %s", ErrStalled, s.stall)
+	if err != nil && errors.Is(context.Cause(s.ctx), image.ErrStalled) {
+		err = fmt.Errorf("%w for %s", image.ErrStalled, s.stall)
 	}
 	return n, err
 }

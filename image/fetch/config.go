@@ -10,10 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-)
 
-// ErrConfig: a file of registries.d or auth.d that cannot be used; the message names it.
-var ErrConfig = errors.New("bad configuration")
+	"github.com/gantryrun/gantry/image"
+)
 
 const maxConfigFile = 1 << 20
 
@@ -26,7 +25,7 @@ func eachConfig(dirs []string, folder string, use func(path string, data []byte)
 		}
 		list, err := os.ReadDir(filepath.Join(dir, folder))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%w: %w", ErrConfig, err)
+			return fmt.Errorf("%w: %w", image.ErrConfig, err)
 		}
 		for _, e := range list {
 			if !strings.HasSuffix(e.Name(), ".json") {
@@ -38,7 +37,7 @@ func eachConfig(dirs []string, folder string, use func(path string, data []byte)
 				err = use(path, data)
 			}
 			if err != nil {
-				return fmt.Errorf("%w: %s: %w", ErrConfig, path, err)
+				return fmt.Errorf("%w: %s: %w", image.ErrConfig, path, err)
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/order"
 )
 
 // configDir makes a configuration directory of files: path, content, path, content...
@@ -53,7 +54,7 @@ func TestEndpoints(t *testing.T) {
 		"whole components only": {[]string{vendor}, "reg.example/teams/x", []string{"mirror.example cache/teams/x", "reg.example teams/x"}, nil},
 		"another port":          {[]string{vendor}, "reg.example:444/x", []string{"reg.example:444 x"}, nil},
 		"another host":          {[]string{vendor}, "reg.example.evil/x", []string{"reg.example.evil x"}, nil},
-		"blocked":               {[]string{vendor}, "evil.example/x", nil, ErrBlocked},
+		"blocked":               {[]string{vendor}, "evil.example/x", nil, image.ErrBlocked},
 		"less blocked":          {[]string{vendor}, "evil.example/good/x", []string{"evil.example good/x"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -96,7 +97,7 @@ func TestConfigRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := configDir(t, "registries.d/x.json", content)
 			_, err := (&Client{ConfigDirs: []string{dir}}).endpoints(mustRef(t, "reg.example/x"))
-			if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), dir+"/registries.d/x.json") {
+			if !errors.Is(err, image.ErrConfig) || !strings.Contains(err.Error(), dir+"/registries.d/x.json") {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -128,7 +129,7 @@ func TestMirrors(t *testing.T) {
 			origin.on(nil)
 			c := newClient(t)
 			c.ConfigDirs = []string{dir}
-			got, err := c.Fetch(t.Context(), ref, Options{})
+			got, err := c.Fetch(t.Context(), ref, order.Options{})
 			if err != nil || got.Names[0] != ref.String() {
 				t.Fatalf("%v, %v", got, err)
 			}
@@ -141,7 +142,7 @@ func TestMirrors(t *testing.T) {
 	origin.Close()
 	c := newClient(t)
 	c.ConfigDirs = []string{dir}
-	if _, err := c.Fetch(t.Context(), ref, Options{}); !errors.Is(err, ErrUnreachable) || strings.Contains(err.Error(), "\n") ||
+	if _, err := c.Fetch(t.Context(), ref, order.Options{}); !errors.Is(err, image.ErrUnreachable) || strings.Contains(err.Error(), "\n") ||
 		!strings.Contains(err.Error(), "mirror "+mirror.host()) {
 		t.Errorf("nobody there: %v", err)
 	}
@@ -158,7 +159,7 @@ func TestOwnCA(t *testing.T) {
 		c := newClient(t)
 		c.ConfigDirs = []string{configDir(t,
 			"registries.d/x.json", registries(`{"prefix":"`+ref.Registry+`","ca":"`+ca+`"}`), "registries.d/ca.pem", string(cert))}
-		_, err := c.Fetch(t.Context(), ref, Options{})
+		_, err := c.Fetch(t.Context(), ref, order.Options{})
 		if (want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v", ca, err)
 		}
@@ -183,7 +184,7 @@ func TestConfiguredAuth(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			auth, err := (&Client{ConfigDirs: []string{configDir(t, "auth.d/x.json", tc.file)}}).credentials(t.Context(), at)
 			if tc.bad != "" {
-				if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), tc.bad) || strings.Contains(err.Error(), "canary") {
+				if !errors.Is(err, image.ErrConfig) || !strings.Contains(err.Error(), tc.bad) || strings.Contains(err.Error(), "canary") {
 					t.Errorf("got %v", err)
 				}
 				return
@@ -203,7 +204,7 @@ func TestKeepBlobs(t *testing.T) {
 	reg, c := newRegistry(t), newClient(t)
 	ref := reg.push(t, "app:v1", newImage(t, gzLayer(t, "a", "a"), gzLayer(t, "b", "b")))
 	for _, keep := range []bool{false, true, true} {
-		img, err := c.Fetch(t.Context(), ref, Options{KeepBlobs: keep})
+		img, err := c.Fetch(t.Context(), ref, order.Options{KeepBlobs: keep})
 		if err != nil {
 			t.Fatal(err)
 		}

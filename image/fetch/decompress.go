@@ -9,11 +9,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/image/inflate"
 )
-
-// ErrLimit: an image is larger than what is allowed of it; the message names the limit.
-var ErrLimit = errors.New("limit exceeded")
 
 // Limits against decompression bombs. The zero value is the default.
 type Limits struct {
@@ -101,7 +99,7 @@ func (e *decodeError) Unwrap() error { return e.err }
 func decodeFailure(name string, err error) error {
 	switch {
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
-		err = fmt.Errorf("%w: window of more than %d bytes", ErrLimit, zstdMaxWindow)
+		err = fmt.Errorf("%w: window of more than %d bytes", image.ErrLimit, zstdMaxWindow)
 	case errors.Is(err, io.EOF):
 		err = io.ErrUnexpectedEOF // an empty stream is no archive
 	}
@@ -115,9 +113,9 @@ func (l Limits) cap(r io.Reader, size int64) io.Reader {
 	byRatio := max(orDefault(l.RatioFrom, defaultRatioFrom), size*ratio)
 	if byRatio < most {
 		return &cappedReader{r: r, left: byRatio, err: fmt.Errorf(
-			"%w: layer grows beyond %d bytes, %d times its compressed size (MaxRatio)", ErrLimit, byRatio, ratio)}
+			"%w: layer grows beyond %d bytes, %d times its compressed size (MaxRatio)", image.ErrLimit, byRatio, ratio)}
 	}
-	return &cappedReader{r: r, left: most, err: fmt.Errorf("%w: layer grows beyond %d bytes (MaxLayerSize)", ErrLimit, most)}
+	return &cappedReader{r: r, left: most, err: fmt.Errorf("%w: layer grows beyond %d bytes (MaxLayerSize)", image.ErrLimit, most)}
 }
 
 func orDefault(n, d int64) int64 {

@@ -40,7 +40,7 @@ func openDockerArchive(list files, tag string) (*dockerArchive, error) {
 	}
 	var items []dockerItem
 	if err := json.Unmarshal(raw, &items); err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrManifest, dockerManifestFile, err)
+		return nil, fmt.Errorf("%w: %s: %w", image.ErrManifest, dockerManifestFile, err)
 	}
 	item, err := pickItem(items, tag)
 	if err != nil {
@@ -88,7 +88,7 @@ func (a *dockerArchive) makeManifest(item dockerItem) error {
 	}
 	ids := parsed.RootFS.DiffIDs
 	if len(ids) != len(item.Layers) || len(ids) > maxLayers {
-		return fmt.Errorf("%w: %d diff_ids for %d layers", ErrManifest, len(ids), len(item.Layers))
+		return fmt.Errorf("%w: %d diff_ids for %d layers", image.ErrManifest, len(ids), len(item.Layers))
 	}
 	m := ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2},
@@ -138,7 +138,7 @@ func (a *dockerArchive) root(_ context.Context) ([]byte, string, error) {
 }
 
 func (a *dockerArchive) manifest(_ context.Context, desc ocispec.Descriptor) ([]byte, string, error) {
-	return nil, "", fmt.Errorf("%w: archive has no manifest %s", ErrManifest, desc.Digest)
+	return nil, "", fmt.Errorf("%w: archive has no manifest %s", image.ErrManifest, desc.Digest)
 }
 
 func (a *dockerArchive) blob(_ context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {

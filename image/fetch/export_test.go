@@ -1,14 +1,17 @@
 package fetch
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/pgzip"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/order"
 )
 
 func export(t *testing.T, store *image.Store, img *image.Image) string {
@@ -19,7 +22,7 @@ func export(t *testing.T, store *image.Store, img *image.Image) string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := store.Export(t.Context(), img, f); err != nil {
+	if err := store.Export(t.Context(), img, f, func(w io.Writer) io.WriteCloser { return pgzip.NewWriter(w) }); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -32,13 +35,13 @@ func TestExport(t *testing.T) {
 	ref := reg.push(t, "app:v1", newImage(t, gzLayer(t, "etc/a", "a"), newLayer(zst(t, plain), plain, types.OCILayerZStd), gzLayer(t, "etc/a", "a")))
 	for _, keep := range []bool{false, true} {
 		c := newClient(t)
-		img, err := c.Fetch(t.Context(), ref, Options{KeepBlobs: keep})
+		img, err := c.Fetch(t.Context(), ref, order.Options{KeepBlobs: keep})
 		if err != nil {
 			t.Fatal(err)
 		}
 		path := export(t, c.Store, img)
 		for _, from := range []string{path, "oci-archive:" + path + ":" + ref.String()} {
-			again, err := newClient(t).Fetch(t.Context(), mustRef(t, from), Options{})
+			again, err := newClient(t).Fetch(t.Context(), mustRef(t, from), order.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,7 +63,7 @@ func TestExportForSkopeo(t *testing.T) {
 	}
 	reg, c := newRegistry(t), newClient(t)
 	ref := reg.push(t, "app:v1", newImage(t, gzLayer(t, "etc/a", "a"), gzLayer(t, "etc/b", "b")))
-	img, err := c.Fetch(t.Context(), ref, Options{})
+	img, err := c.Fetch(t.Context(), ref, order.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +72,7 @@ func TestExportForSkopeo(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	again, err := newClient(t).Fetch(t.Context(), mustRef(t, to), Options{})
+	again, err := newClient(t).Fetch(t.Context(), mustRef(t, to), order.Options{})
 	if err != nil || again.ChainID != img.ChainID {
 		t.Errorf("%v, %v", again, err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/order"
 )
 
 // The rows of the catalogue of attacks are named F1, F2, ... in the tests' names.
@@ -70,7 +71,7 @@ func TestF1WrongBytes(t *testing.T) {
 			c := newClient(t)
 			served := body
 			reg.on(func(w http.ResponseWriter, r *http.Request) bool { return serveBlob(d, served)(w, r) })
-			_, err := c.Fetch(t.Context(), ref, Options{})
+			_, err := c.Fetch(t.Context(), ref, order.Options{})
 			if err == nil || !strings.Contains(err.Error(), d.String()) {
 				t.Errorf("got %v: want an error that names %s", err, d)
 			}
@@ -128,7 +129,7 @@ func TestF1WrongSizes(t *testing.T) {
 				m["layers"].([]any)[0].(map[string]any)["size"] = wrong
 				return ""
 			})
-			if _, err := c.Fetch(t.Context(), ref, Options{}); !errors.Is(err, ErrVerify) && !errors.Is(err, ErrManifest) {
+			if _, err := c.Fetch(t.Context(), ref, order.Options{}); !errors.Is(err, image.ErrVerify) && !errors.Is(err, image.ErrManifest) {
 				t.Errorf("got %v", err)
 			}
 			wantEmpty(t, c.Store)
@@ -139,7 +140,7 @@ func TestF1WrongSizes(t *testing.T) {
 func TestF1WrongDiffID(t *testing.T) {
 	reg, c := newRegistry(t), newClient(t)
 	ref := reg.push(t, "app:v1", newImage(t, newLayer(gz(t, tarOf(t, "a", "a")), tarOf(t, "a", "b"), types.OCILayer)))
-	if _, err := c.Fetch(t.Context(), ref, Options{}); err == nil || !strings.Contains(err.Error(), "diffID") {
+	if _, err := c.Fetch(t.Context(), ref, order.Options{}); err == nil || !strings.Contains(err.Error(), "diffID") {
 		t.Errorf("got %v", err)
 	}
 	wantEmpty(t, c.Store)
@@ -186,7 +187,7 @@ func TestF2Endless(t *testing.T) {
 				return true
 			})
 			before, start := rss(t), time.Now()
-			_, err := c.Fetch(t.Context(), ref, Options{})
+			_, err := c.Fetch(t.Context(), ref, order.Options{})
 			if (err == nil) != (name == "ping") { // nobody reads what a ping says
 				t.Errorf("got %v", err)
 			}
@@ -234,7 +235,7 @@ func TestF4DigestAsPath(t *testing.T) {
 				desc.(map[string]any)["digest"] = bad
 				return ""
 			})
-			if _, err := c.Fetch(t.Context(), ref, Options{}); !errors.Is(err, ErrManifest) {
+			if _, err := c.Fetch(t.Context(), ref, order.Options{}); !errors.Is(err, image.ErrManifest) {
 				t.Errorf("%s with digest %q: got %v", field, bad, err)
 			}
 			if n := reg.requests("/blobs/"); n != 0 {
@@ -249,26 +250,27 @@ func TestF6Bombs(t *testing.T) {
 	zeros := make([]byte, 32<<20)
 	bomb := gz(t, zeros)
 	for name, tc := range map[string]struct {
-		layer v1.Layer
-		opts  Options
-		want  error
+		layer  v1.Layer
+		limits Limits
+		want   error
 	}{
-		"ratio":         {newLayer(bomb, zeros, types.OCILayer), Options{Limits: Limits{MaxRatio: 10, RatioFrom: 1 << 20}}, ErrLimit},
-		"size, gzip":    {newLayer(bomb, zeros, types.OCILayer), Options{Limits: Limits{MaxLayerSize: 1 << 20}}, ErrLimit},
-		"size, zstd":    {newLayer(zst(t, zeros), zeros, types.OCILayerZStd), Options{Limits: Limits{MaxLayerSize: 1 << 20}}, ErrLimit},
-		"many members":  {newLayer(bytes.Repeat(gz(t, nil), 100_000), []byte("x"), types.OCILayer), Options{}, nil},
-		"window of 2 G": {newLayer([]byte("\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00"), nil, types.OCILayerZStd), Options{}, ErrLimit},
-		"truncated":     {newLayer(bomb[:len(bomb)/2], zeros, types.OCILayer), Options{}, io.ErrUnexpectedEOF},
-		"garbage after": {newLayer(append(gz(t, tarOf(t, "a", "a")), "garbage"...), tarOf(t, "a", "a"), types.OCILayer), Options{}, nil},
-		"no gzip":       {newLayer(tarOf(t, "a", "a"), tarOf(t, "a", "a"), types.OCILayer), Options{}, nil},
-		"empty":         {newLayer(nil, nil, types.OCILayer), Options{}, io.ErrUnexpectedEOF},
-		"EROFS":         {newLayer([]byte("x"), []byte("x"), "application/vnd.erofs.layer.v1"), Options{}, ErrManifest},
+		"ratio":         {newLayer(bomb, zeros, types.OCILayer), Limits{MaxRatio: 10, RatioFrom: 1 << 20}, image.ErrLimit},
+		"size, gzip":    {newLayer(bomb, zeros, types.OCILayer), Limits{MaxLayerSize: 1 << 20}, image.ErrLimit},
+		"size, zstd":    {newLayer(zst(t, zeros), zeros, types.OCILayerZStd), Limits{MaxLayerSize: 1 << 20}, image.ErrLimit},
+		"many members":  {newLayer(bytes.Repeat(gz(t, nil), 100_000), []byte("x"), types.OCILayer), Limits{}, nil},
+		"window of 2 G": {newLayer([]byte("\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00"), nil, types.OCILayerZStd), Limits{}, image.ErrLimit},
+		"truncated":     {newLayer(bomb[:len(bomb)/2], zeros, types.OCILayer), Limits{}, io.ErrUnexpectedEOF},
+		"garbage after": {newLayer(append(gz(t, tarOf(t, "a", "a")), "garbage"...), tarOf(t, "a", "a"), types.OCILayer), Limits{}, nil},
+		"no gzip":       {newLayer(tarOf(t, "a", "a"), tarOf(t, "a", "a"), types.OCILayer), Limits{}, nil},
+		"empty":         {newLayer(nil, nil, types.OCILayer), Limits{}, io.ErrUnexpectedEOF},
+		"EROFS":         {newLayer([]byte("x"), []byte("x"), "application/vnd.erofs.layer.v1"), Limits{}, image.ErrManifest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClient(t)
+			c.Limits = tc.limits
 			ref := reg.push(t, "bomb:v1", newImage(t, tc.layer))
 			before := rss(t)
-			_, err := c.Fetch(t.Context(), ref, tc.opts)
+			_, err := c.Fetch(t.Context(), ref, order.Options{})
 			if err == nil || (tc.want != nil && !errors.Is(err, tc.want)) {
 				t.Errorf("got %v, want %v", err, tc.want)
 			}
@@ -283,12 +285,12 @@ func TestF6Bombs(t *testing.T) {
 func TestF9ImportKeepsNames(t *testing.T) {
 	reg, c := newRegistry(t), newClient(t)
 	trusted := reg.push(t, "trusted:1", newImage(t, gzLayer(t, "a", "good")))
-	good, err := c.Fetch(t.Context(), trusted, Options{})
+	good, err := c.Fetch(t.Context(), trusted, order.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	evil := writeLayout(t, newImage(t, gzLayer(t, "a", "evil")), trusted.String())
-	img, err := c.Fetch(t.Context(), mustRef(t, "oci:"+evil), Options{})
+	img, err := c.Fetch(t.Context(), mustRef(t, "oci:"+evil), order.Options{})
 	if err != nil || img.Names[0] != "oci:"+evil {
 		t.Fatalf("import got %v, %v", img, err)
 	}
@@ -308,8 +310,8 @@ func TestEscapeSequences(t *testing.T) {
 		_, _ = io.WriteString(w, `{"errors":[{"code":"\u001b[31m","message":"a\r\nb\u0007"}]}`)
 		return true
 	})
-	_, err := c.Fetch(t.Context(), ref, Options{})
-	if !errors.Is(err, ErrDenied) || strings.ContainsAny(err.Error(), "\x1b\r\n\a") {
+	_, err := c.Fetch(t.Context(), ref, order.Options{})
+	if !errors.Is(err, image.ErrDenied) || strings.ContainsAny(err.Error(), "\x1b\r\n\a") {
 		t.Errorf("got %q", err)
 	}
 }

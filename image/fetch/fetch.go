@@ -19,12 +19,9 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/gantryrun/gantry/image"
-	"github.com/gantryrun/gantry/image/layer"
+	"github.com/gantryrun/gantry/image/order"
 	"github.com/gantryrun/gantry/image/trust"
 )
-
-// ErrUnsupported: a kind of image that cannot be fetched yet.
-var ErrUnsupported = errors.New("not supported yet")
 
 // Client fetches into Store. The zero value of everything else is the default. It may be used by several goroutines.
 type Client struct {
@@ -37,48 +34,25 @@ type Client struct {
 	// Trust is asked whether what was found may be used; nil lets everything pass by its digests.
 	Trust *trust.Policy
 	// Progress, if set, is called as bytes arrive, from several goroutines.
-	Progress func(Event)
+	Progress func(order.Event)
+	// Limits on compressed data.
+	Limits Limits
 	// Stall is how long a registry may send nothing: 60 s.
 	Stall time.Duration
 
 	backoff time.Duration
 }
 
-// Options of one Fetch. The zero value is the default.
-type Options struct {
-	// Platform "os/arch[/variant]"; default this machine's.
-	Platform string
-	// KeepBlobs keeps compressed layers as they came, for a bit-exact export.
-	KeepBlobs bool
-	// AllowRollback lets a tag lead back to what it led to before.
-	AllowRollback bool
-	// Name is what an image of this machine is called instead of ref: rules of trust are those of the name.
-	Name image.Ref
-	// Signature is a file with the OpenPGP signature of an ACI, instead of the one that lies beside it.
-	Signature string
-	// Limits on compressed data, Tar on what is inside.
-	Limits Limits
-	Tar    layer.Limits
-}
-
-// Event is a step of a fetch. A layer's events carry its digest, and Done and Total in bytes as transferred.
-type Event struct {
-	Digest digest.Digest // empty: the image as a whole
-	Status string        // resolving, downloading, exists, done, committing
-	Done   int64
-	Total  int64
-}
-
-func (c *Client) event(e Event) {
+func (c *Client) event(e order.Event) {
 	if c.Progress != nil {
 		c.Progress(e)
 	}
 }
 
 // Fetch fetches, verifies and stores the image that ref names, and gives it that name. What the store has already is
-// not fetched again. It is idempotent. Errors that callers branch on: ErrVerify, ErrManifest, ErrPlatform, ErrLimit,
-// ErrUnsupported, ErrUnreachable, trust.ErrUntrusted, image.ErrRollback, image.ErrNotFound, and the kernel's own (ENOSPC).
-func (c *Client) Fetch(ctx context.Context, ref image.Ref, opts Options) (*image.Image, error) {
+// not fetched again. It is idempotent. Errors that callers branch on are package image's, appc's and trust's, and the
+// kernel's own (ENOSPC).
+func (c *Client) Fetch(ctx context.Context, ref image.Ref, opts order.Options) (*image.Image, error) {
 	want, err := parsePlatform(opts.Platform)
 	if err != nil {
 		return nil, err
@@ -90,10 +64,10 @@ func (c *Client) Fetch(ctx context.Context, ref image.Ref, opts Options) (*image
 	if err := c.admit(name); err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", name, err)
 	}
-	c.event(Event{Status: "resolving"})
+	c.event(order.Event{Status: "resolving"})
 	var img *image.Image
 	stamp := image.Stamp(ref) // before it is read: a change meanwhile is seen later
-	err = c.withSource(ctx, ref, &appc{Client: c, opts: opts, platform: want}, func(src source, from string) error {
+	err = c.withSource(ctx, ref, &appcFetch{Client: c, opts: opts, platform: want}, func(src source, from string) error {
 		r, err := c.resolve(ctx, src, want)
 		if err != nil {
 			return err
@@ -132,7 +106,7 @@ type job struct {
 	*Client
 	src   source
 	img   *resolved
-	opts  Options
+	opts  order.Options
 	draft image.Draft
 
 	mu    sync.Mutex
@@ -156,7 +130,7 @@ func (j *job) complete(ctx context.Context) (*image.Image, error) {
 // passing says that err came from the way to the registry, and not from what was fetched or from here.
 func passing(err error) bool {
 	var broken *decodeError
-	return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrStalled) ||
+	return errors.Is(err, image.ErrUnreachable) || errors.Is(err, image.ErrStalled) ||
 		(errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &broken))
 }
 
@@ -168,7 +142,7 @@ func (j *job) layersAndCommit(ctx context.Context) (*image.Image, error) {
 		if err := j.fetchLayers(ctx); err != nil {
 			return nil, err
 		}
-		j.event(Event{Status: "committing"})
+		j.event(order.Event{Status: "committing"})
 		img, err := j.Store.Commit(ctx, j.draft)
 		if !errors.Is(err, image.ErrLayersMissing) || round == maxRounds {
 			return img, err
@@ -177,14 +151,14 @@ func (j *job) layersAndCommit(ctx context.Context) (*image.Image, error) {
 }
 
 // withSource opens what ref points to and calls use; for a registry with mirrors, until one of them serves.
-func (c *Client) withSource(ctx context.Context, ref image.Ref, appc *appc, use func(src source, from string) error) error {
+func (c *Client) withSource(ctx context.Context, ref image.Ref, converter *appcFetch, use func(src source, from string) error) error {
 	switch ref.Kind {
 	case image.Registry:
 		return c.withRegistry(ctx, ref, use)
 	case image.OCILayout, image.OCIArchive, image.DockerArchive, image.File:
 		if f, ok := openAppcFile(ref); ok {
 			defer f.Close()
-			return appc.withLocalAppc(ctx, f, func(src source) error { return use(src, ref.String()) })
+			return converter.withLocalAppc(ctx, f, func(src source) error { return use(src, ref.String()) })
 		}
 		src, err := openLocal(ref)
 		if err != nil {
@@ -193,7 +167,7 @@ func (c *Client) withSource(ctx context.Context, ref image.Ref, appc *appc, use 
 		defer src.close()
 		return use(src, ref.String())
 	case image.ACI:
-		return appc.withRemoteAppc(ctx, ref, func(src source) error { return use(src, ref.Name) })
+		return converter.withRemoteAppc(ctx, ref, func(src source) error { return use(src, ref.Name) })
 	default:
 		return fmt.Errorf("%w: an image ID names what is in the store already", image.ErrNotFound)
 	}

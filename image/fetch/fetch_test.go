@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/order"
 )
 
 func TestFetchRegistry(t *testing.T) {
@@ -40,7 +41,7 @@ func TestFetchRegistry(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := &Client{Store: store}
-			img, err := c.Fetch(t.Context(), ref, Options{})
+			img, err := c.Fetch(t.Context(), ref, order.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -103,12 +104,12 @@ func wantFile(t *testing.T, store *image.Store, img *image.Image, name, want str
 func TestFetchAgain(t *testing.T) {
 	reg, c := newRegistry(t), newClient(t)
 	ref := reg.push(t, "app:v1", newImage(t, gzLayer(t, "a", "a"), gzLayer(t, "b", "b")))
-	first, err := c.Fetch(t.Context(), ref, Options{})
+	first, err := c.Fetch(t.Context(), ref, order.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	reg.on(nil)
-	second, err := c.Fetch(t.Context(), ref, Options{})
+	second, err := c.Fetch(t.Context(), ref, order.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +118,7 @@ func TestFetchAgain(t *testing.T) {
 	}
 	other := reg.push(t, "app:v2", newImage(t, gzLayer(t, "a", "a"), gzLayer(t, "c", "c")))
 	reg.on(nil)
-	if _, err = c.Fetch(t.Context(), other, Options{}); err != nil {
+	if _, err = c.Fetch(t.Context(), other, order.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if n := reg.requests("/blobs/"); n != 2 {
@@ -151,13 +152,13 @@ func TestFetchIndex(t *testing.T) {
 	for platform, entry := range map[string]string{
 		"": "linux/amd64", "linux/arm64": "linux/arm64/v8", "linux/arm": "linux/arm/v7", "linux/arm/v6": "linux/arm/v6",
 	} {
-		img, err := c.Fetch(t.Context(), mustRef(t, tag.Name()), Options{Platform: platform})
+		img, err := c.Fetch(t.Context(), mustRef(t, tag.Name()), order.Options{Platform: platform})
 		if err != nil || img.ID.String() != want[entry] {
 			t.Errorf("platform %q: got %v, %v, want %s", platform, img, err, want[entry])
 		}
 	}
-	_, err = c.Fetch(t.Context(), mustRef(t, tag.Name()), Options{Platform: "linux/s390x"})
-	if !errors.Is(err, ErrPlatform) || !strings.Contains(err.Error(), "linux/arm64/v8") {
+	_, err = c.Fetch(t.Context(), mustRef(t, tag.Name()), order.Options{Platform: "linux/s390x"})
+	if !errors.Is(err, image.ErrPlatform) || !strings.Contains(err.Error(), "linux/arm64/v8") {
 		t.Errorf("platform that is not offered: %v", err)
 	}
 }
@@ -171,16 +172,16 @@ func TestFetchErrors(t *testing.T) {
 		ref  image.Ref
 		want error
 	}{
-		"other platform":  {arm, ErrPlatform},
+		"other platform":  {arm, image.ErrPlatform},
 		"unknown image":   {mustRef(t, reg.host()+"/nothing:v1"), image.ErrNotFound},
-		"registry down":   {mustRef(t, down.host()+"/app:v1"), ErrUnreachable},
+		"registry down":   {mustRef(t, down.host()+"/app:v1"), image.ErrUnreachable},
 		"ID":              {mustRef(t, "sha256:0123456789"), image.ErrNotFound},
 		"no such file":    {mustRef(t, "/nowhere/at/all"), image.ErrNotFound},
 		"no such layout":  {mustRef(t, "oci:/nowhere"), image.ErrNotFound},
 		"no such archive": {mustRef(t, "docker-archive:/nowhere"), image.ErrNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := c.Fetch(t.Context(), tc.ref, Options{})
+			_, err := c.Fetch(t.Context(), tc.ref, order.Options{})
 			if !errors.Is(err, tc.want) {
 				t.Errorf("got %v, want %v", err, tc.want)
 			}
@@ -221,7 +222,7 @@ func TestFetchAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	errs := make([]error, 8)
 	for i := range errs {
-		wg.Go(func() { _, errs[i] = (&Client{Store: store}).Fetch(t.Context(), ref, Options{}) })
+		wg.Go(func() { _, errs[i] = (&Client{Store: store}).Fetch(t.Context(), ref, order.Options{}) })
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -248,16 +249,16 @@ func TestFetchCancelled(t *testing.T) {
 	reg, c := newRegistry(t), newClient(t)
 	ref := reg.push(t, "app:v1", newImage(t, gzLayer(t, "a", numbered(8<<20)), gzLayer(t, "b", numbered(8<<20))))
 	ctx, cancel := context.WithCancel(t.Context())
-	c.Progress = func(e Event) {
+	c.Progress = func(e order.Event) {
 		if e.Done > 1<<20 {
 			cancel()
 		}
 	}
-	if _, err := c.Fetch(ctx, ref, Options{}); !errors.Is(err, context.Canceled) {
+	if _, err := c.Fetch(ctx, ref, order.Options{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	wantEmpty(t, c.Store)
-	if _, err := (&Client{Store: c.Store}).Fetch(t.Context(), ref, Options{}); err != nil {
+	if _, err := (&Client{Store: c.Store}).Fetch(t.Context(), ref, order.Options{}); err != nil {
 		t.Errorf("fetch after a cancelled one: %v", err)
 	}
 }
@@ -267,7 +268,7 @@ func TestProgress(t *testing.T) {
 	ref := reg.push(t, "app:v1", newImage(t, gzLayer(t, "a", numbered(1<<20))))
 	var mu sync.Mutex
 	var steps bytes.Buffer
-	c.Progress = func(e Event) {
+	c.Progress = func(e order.Event) {
 		mu.Lock()
 		defer mu.Unlock()
 		if e.Status == "done" && e.Done != e.Total {
@@ -277,7 +278,7 @@ func TestProgress(t *testing.T) {
 			steps.WriteString(e.Status + " ")
 		}
 	}
-	if _, err := c.Fetch(t.Context(), ref, Options{}); err != nil {
+	if _, err := c.Fetch(t.Context(), ref, order.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := steps.String(), "resolving downloading done committing "; got != want {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"golang.org/x/sys/unix"
+
+	"github.com/gantryrun/gantry/image"
 )
 
 // errNoCredentials: a helper says that it has none for a registry.
@@ -29,7 +31,7 @@ const (
 func askHelper(ctx context.Context, name string, e endpoint) (config authn.AuthConfig, err error) {
 	defer func() {
 		if err != nil && !errors.Is(err, errNoCredentials) {
-			err = fmt.Errorf("%w: credential helper %q for %s: %w", ErrConfig, name, e.host, err)
+			err = fmt.Errorf("%w: credential helper %q for %s: %w", image.ErrConfig, name, e.host, err)
 		}
 	}()
 	if name == "" || strings.Trim(name, helperName) != "" {

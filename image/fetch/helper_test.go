@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gantryrun/gantry/image"
 )
 
 // helpers puts a directory of docker-credential-NAME scripts first into PATH: name, body, name, body... What they
@@ -71,7 +73,7 @@ func TestHelpers(t *testing.T) {
 			}
 			auth, err := c.credentials(t.Context(), tc.at)
 			if tc.err != "" {
-				if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), tc.err) || strings.Contains(err.Error(), "s3cret") {
+				if !errors.Is(err, image.ErrConfig) || !strings.Contains(err.Error(), tc.err) || strings.Contains(err.Error(), "s3cret") {
 					t.Errorf("got %v", err)
 				}
 			} else if err != nil {

@@ -12,6 +12,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/layer"
+	"github.com/gantryrun/gantry/image/order"
 )
 
 // parallelLayers at once: enough to keep the processors at work while some wait for the network or the disk; each
@@ -66,11 +70,11 @@ func (j *job) fetchTwin(ctx context.Context, l blobLayer) error {
 	check := func(tar io.Reader) error {
 		got, err := digest.FromReader(tar)
 		if err == nil && got != l.diffID {
-			err = fmt.Errorf("%w: content has diffID %s, not %s: the image's config does not match its layers", ErrVerify, got, l.diffID)
+			err = fmt.Errorf("%w: content has diffID %s, not %s: the image's config does not match its layers", image.ErrVerify, got, l.diffID)
 		}
 		return err
 	}
-	if err := j.download(ctx, transfer{desc: l.desc, limits: j.opts.Limits, fill: check, keep: !kept}); err != nil {
+	if err := j.download(ctx, transfer{desc: l.desc, limits: j.Limits, fill: check, keep: !kept}); err != nil {
 		return fmt.Errorf("layer %s: %w", l.desc.Digest, err)
 	}
 	return nil
@@ -81,7 +85,7 @@ func (j *job) fetchLayer(ctx context.Context, l blobLayer) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	t := transfer{desc: l.desc, limits: j.opts.Limits, fill: discard}
+	t := transfer{desc: l.desc, limits: j.Limits, fill: discard}
 	grown := j.room[l.diffID]
 	commit := func() error { return nil }
 	there, err := j.Store.HasLayer(l.diffID)
@@ -96,13 +100,13 @@ func (j *job) fetchLayer(ctx context.Context, l blobLayer) error {
 		if there = stage == nil; !there {
 			defer stage.Abort() //nolint:errcheck // what an abort leaves, GC sweeps; the error to report is the one that led here
 			t.in = &grown.in
-			t.fill = func(tar io.Reader) error { return stage.Fill(&tallyReader{tar, &grown.out}, j.opts.Tar) }
+			t.fill = func(tar io.Reader) error { return stage.Fill(&tallyReader{tar, &grown.out}, layer.Limits{}) }
 			commit = stage.Commit
 		}
 	}
 	kept, err := j.kept(l)
 	if err != nil || (there && kept) {
-		j.event(Event{Digest: l.desc.Digest, Status: "exists", Total: l.desc.Size})
+		j.event(order.Event{Digest: l.desc.Digest, Status: "exists", Total: l.desc.Size})
 		return err
 	}
 	t.keep = !kept
@@ -115,7 +119,7 @@ func (j *job) fetchLayer(ctx context.Context, l blobLayer) error {
 	if err := commit(); err != nil {
 		return err
 	}
-	j.event(Event{Digest: l.desc.Digest, Status: "done", Done: l.desc.Size, Total: l.desc.Size})
+	j.event(order.Event{Digest: l.desc.Digest, Status: "done", Done: l.desc.Size, Total: l.desc.Size})
 	return nil
 }
 
@@ -200,7 +204,7 @@ func (c *Client) counted(r io.Reader, desc ocispec.Descriptor) io.Reader {
 		return r
 	}
 	return &countingReader{r: r, report: func(n int64) {
-		c.event(Event{Digest: desc.Digest, Status: "downloading", Done: n, Total: desc.Size})
+		c.event(order.Event{Digest: desc.Digest, Status: "downloading", Done: n, Total: desc.Size})
 	}}
 }
 

@@ -35,14 +35,14 @@ func (l *layout) root(_ context.Context) ([]byte, string, error) {
 		return nil, "", err
 	}
 	if doc.index == nil {
-		return nil, "", fmt.Errorf("%w: index.json is no index", ErrManifest)
+		return nil, "", fmt.Errorf("%w: index.json is no index", image.ErrManifest)
 	}
 	desc, whole, err := l.pick(doc.index)
 	if err != nil || whole {
 		return raw, ocispec.MediaTypeImageIndex, err
 	}
 	if err := checkDescriptor(desc); err != nil {
-		return nil, "", fmt.Errorf("%w: %w", ErrManifest, err)
+		return nil, "", fmt.Errorf("%w: %w", image.ErrManifest, err)
 	}
 	raw, mediaType, err := l.manifest(context.Background(), desc)
 	if err != nil {
@@ -58,7 +58,7 @@ func (l *layout) checkVersion() error {
 	}
 	var version ocispec.ImageLayout
 	if err := json.Unmarshal(raw, &version); err != nil || version.Version != ocispec.ImageLayoutVersion {
-		return fmt.Errorf("%w: OCI layout of version %q", ErrManifest, version.Version)
+		return fmt.Errorf("%w: OCI layout of version %q", image.ErrManifest, version.Version)
 	}
 	return nil
 }
@@ -100,14 +100,14 @@ func (l *layout) blob(_ context.Context, desc ocispec.Descriptor) (io.ReadCloser
 	}
 	if size != desc.Size {
 		f.Close()
-		return nil, fmt.Errorf("%w: blob %s has %d bytes, %d expected", ErrVerify, desc.Digest, size, desc.Size)
+		return nil, fmt.Errorf("%w: blob %s has %d bytes, %d expected", image.ErrVerify, desc.Digest, size, desc.Size)
 	}
 	return f, nil
 }
 
 func missing(desc ocispec.Descriptor, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: blob %s is not in there: %w", ErrManifest, desc.Digest, err)
+		return fmt.Errorf("%w: blob %s is not in there: %w", image.ErrManifest, desc.Digest, err)
 	}
 	return err
 }

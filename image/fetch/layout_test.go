@@ -15,10 +15,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	ocilayout "github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
-
 	"github.com/opencontainers/go-digest"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/order"
 )
 
 // writeLayout makes an OCI layout of one image that calls itself refName.
@@ -91,7 +91,7 @@ func TestFetchLocal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newClient(t)
 			ref := mustRef(t, tc.ref)
-			img, err := c.Fetch(t.Context(), ref, Options{})
+			img, err := c.Fetch(t.Context(), ref, order.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -134,7 +134,7 @@ func TestFetchLocalRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClient(t)
-			_, err := c.Fetch(t.Context(), mustRef(t, tc.ref), Options{})
+			_, err := c.Fetch(t.Context(), mustRef(t, tc.ref), order.Options{})
 			if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v, want %q in it", err, tc.want)
 			}
@@ -151,8 +151,8 @@ func TestLayoutLinksLeadNowhere(t *testing.T) {
 	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "index.json")); err != nil {
 		t.Fatal(err)
 	}
-	_, err := c.Fetch(t.Context(), mustRef(t, "oci:"+dir), Options{})
-	if err == nil || errors.Is(err, image.ErrNotFound) || errors.Is(err, ErrManifest) {
+	_, err := c.Fetch(t.Context(), mustRef(t, "oci:"+dir), order.Options{})
+	if err == nil || errors.Is(err, image.ErrNotFound) || errors.Is(err, image.ErrManifest) {
 		t.Errorf("got %v, want that the link leads out", err)
 	}
 }

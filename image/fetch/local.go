@@ -41,7 +41,7 @@ func openLocal(ref image.Ref) (source, error) {
 		}
 		return src, nil
 	case kind == image.ACI:
-		err = fmt.Errorf("%w: %s is an appc image (ACI)", ErrUnsupported, ref.Path)
+		err = fmt.Errorf("%w: %s is an appc image (ACI)", image.ErrUnsupported, ref.Path)
 	case ref.Kind == image.OCILayout:
 		err = fmt.Errorf("%s is no directory: for a tar of an OCI layout write oci-archive:%s", ref.Path, ref.Path)
 	default:
@@ -148,7 +148,7 @@ func readSmall(list files, name string, limit int64) ([]byte, error) {
 	}
 	defer f.Close()
 	if size > limit {
-		return nil, fmt.Errorf("%w: %q has %d bytes, %d allowed", ErrLimit, name, size, limit)
+		return nil, fmt.Errorf("%w: %q has %d bytes, %d allowed", image.ErrLimit, name, size, limit)
 	}
 	return io.ReadAll(io.LimitReader(f, limit))
 }

@@ -12,10 +12,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-)
 
-// ErrManifest: a manifest, index or config that is broken, or may be read in two ways.
-var ErrManifest = errors.New("invalid manifest")
+	"github.com/gantryrun/gantry/image"
+)
 
 // Docker's names of the same things.
 const (
@@ -45,7 +44,7 @@ type document struct {
 // readers might take it for two images (CVE-2021-41190).
 func parseDocument(raw []byte, contentType string) (*document, error) {
 	if err := checkKeys(raw); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
+		return nil, fmt.Errorf("%w: %w", image.ErrManifest, err)
 	}
 	var probe struct {
 		SchemaVersion int             `json:"schemaVersion"`
@@ -57,18 +56,18 @@ func parseDocument(raw []byte, contentType string) (*document, error) {
 		FSLayers      json.RawMessage `json:"fsLayers"`
 	}
 	if err := json.Unmarshal(raw, &probe); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
+		return nil, fmt.Errorf("%w: %w", image.ErrManifest, err)
 	}
 	isIndex := probe.Manifests != nil
 	switch {
 	case probe.FSLayers != nil || probe.SchemaVersion == 1:
-		return nil, fmt.Errorf("%w: Docker schema 1 is not supported: the image has to be pushed again", ErrManifest)
+		return nil, fmt.Errorf("%w: Docker schema 1 is not supported: the image has to be pushed again", image.ErrManifest)
 	case probe.SchemaVersion != 2:
-		return nil, fmt.Errorf("%w: schemaVersion %d", ErrManifest, probe.SchemaVersion)
+		return nil, fmt.Errorf("%w: schemaVersion %d", image.ErrManifest, probe.SchemaVersion)
 	case isIndex && (probe.Layers != nil || probe.Config != nil):
-		return nil, fmt.Errorf("%w: has the fields of both an index and a manifest", ErrManifest)
+		return nil, fmt.Errorf("%w: has the fields of both an index and a manifest", image.ErrManifest)
 	case !isIndex && (probe.Layers == nil || probe.Config == nil || string(probe.Layers) == "null"):
-		return nil, fmt.Errorf("%w: neither index nor manifest", ErrManifest)
+		return nil, fmt.Errorf("%w: neither index nor manifest", image.ErrManifest)
 	}
 	for _, t := range []string{probe.MediaType, contentType} {
 		if err := checkMediaType(t, isIndex); err != nil {
@@ -76,7 +75,7 @@ func parseDocument(raw []byte, contentType string) (*document, error) {
 		}
 	}
 	if served := baseType(contentType); probe.MediaType != "" && slices.Contains(manifestTypes, served) && served != probe.MediaType {
-		return nil, fmt.Errorf("%w: served as %q, calls itself %q", ErrManifest, served, probe.MediaType)
+		return nil, fmt.Errorf("%w: served as %q, calls itself %q", image.ErrManifest, served, probe.MediaType)
 	}
 	doc := &document{raw: raw, digest: digest.FromBytes(raw)}
 	if isIndex {
@@ -92,7 +91,7 @@ func parseDocument(raw []byte, contentType string) (*document, error) {
 
 func (d *document) decode(into any) error {
 	if err := json.Unmarshal(d.raw, into); err != nil {
-		return fmt.Errorf("%w: %w", ErrManifest, err)
+		return fmt.Errorf("%w: %w", image.ErrManifest, err)
 	}
 	return nil
 }
@@ -119,28 +118,28 @@ func checkMediaType(mediaType string, isIndex bool) error {
 			return nil
 		}
 	default:
-		return fmt.Errorf("%w: unknown media type %q", ErrManifest, mediaType)
+		return fmt.Errorf("%w: unknown media type %q", image.ErrManifest, mediaType)
 	}
-	return fmt.Errorf("%w: called %q, which it is not", ErrManifest, mediaType)
+	return fmt.Errorf("%w: called %q, which it is not", image.ErrManifest, mediaType)
 }
 
 func checkManifest(m *ocispec.Manifest) error {
 	switch m.Config.MediaType {
 	case ocispec.MediaTypeImageConfig, "application/vnd.docker.container.image.v1+json":
 	default:
-		return fmt.Errorf("%w: config has media type %q: an artifact, not an image to run", ErrManifest, m.Config.MediaType)
+		return fmt.Errorf("%w: config has media type %q: an artifact, not an image to run", image.ErrManifest, m.Config.MediaType)
 	}
 	if len(m.Layers) > maxLayers {
-		return fmt.Errorf("%w: %d layers, %d allowed", ErrManifest, len(m.Layers), maxLayers)
+		return fmt.Errorf("%w: %d layers, %d allowed", image.ErrManifest, len(m.Layers), maxLayers)
 	}
 	for _, desc := range append([]ocispec.Descriptor{m.Config}, m.Layers...) {
 		if err := checkDescriptor(desc); err != nil {
-			return fmt.Errorf("%w: %w", ErrManifest, err)
+			return fmt.Errorf("%w: %w", image.ErrManifest, err)
 		}
 	}
 	for _, desc := range m.Layers {
 		if _, err := compressionOf(desc.MediaType); err != nil {
-			return fmt.Errorf("%w: %w", ErrManifest, err)
+			return fmt.Errorf("%w: %w", image.ErrManifest, err)
 		}
 	}
 	return nil

@@ -8,6 +8,8 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/order"
 	"github.com/gantryrun/gantry/tests/craft"
 )
 
@@ -15,7 +17,7 @@ func TestF3Confusion(t *testing.T) {
 	for _, tc := range craft.Documents() {
 		t.Run(tc.Name, func(t *testing.T) {
 			_, err := parseDocument([]byte(tc.Text), tc.ContentType)
-			if tc.OK != (err == nil) || (err != nil && !errors.Is(err, ErrManifest)) {
+			if tc.OK != (err == nil) || (err != nil && !errors.Is(err, image.ErrManifest)) {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -28,7 +30,7 @@ func TestNestedIndexes(t *testing.T) {
 	for depth, ok := range map[int]bool{1: true, 4: true, 5: false, 50: false} {
 		c := newClient(t)
 		dir := t.TempDir()
-		if _, err := c.Fetch(t.Context(), ref, Options{KeepBlobs: true}); err != nil {
+		if _, err := c.Fetch(t.Context(), ref, order.Options{KeepBlobs: true}); err != nil {
 			t.Fatal(err)
 		}
 		img, err := c.Store.Get(t.Context(), ref)
@@ -36,7 +38,7 @@ func TestNestedIndexes(t *testing.T) {
 			t.Fatal(err)
 		}
 		nest(t, c, dir, img.ID.String(), depth)
-		_, err = newClient(t).Fetch(t.Context(), mustRef(t, "oci:"+dir), Options{})
+		_, err = newClient(t).Fetch(t.Context(), mustRef(t, "oci:"+dir), order.Options{})
 		if ok != (err == nil) {
 			t.Errorf("depth %d: %v", depth, err)
 		}
@@ -77,7 +79,7 @@ func TestPlatforms(t *testing.T) {
 		}
 		got, err := choose(index, want)
 		if tc.picked < 0 {
-			if !errors.Is(err, ErrPlatform) {
+			if !errors.Is(err, image.ErrPlatform) {
 				t.Errorf("%s of %v: %v", tc.want, tc.offered, err)
 			}
 			continue

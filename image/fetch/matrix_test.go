@@ -15,6 +15,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/gantryrun/gantry/image/order"
 	"github.com/gantryrun/gantry/tests/craft"
 )
 
@@ -218,7 +219,7 @@ func (m *matrix) fetchOne(t *testing.T, object string, f fault, ca string, stall
 	c.ConfigDirs = []string{configDir(t, "registries.d/x.json", registries(`{"prefix":"`+m.host()+`","ca":"ca.pem"}`), "registries.d/ca.pem", ca,
 		"auth.d/x.json", `{"kind":"auth","version":"v1","domains":["`+m.host()+`"],"type":"basic","credentials":{"user":"user","password":"secret"}}`)}
 	start := time.Now()
-	img, err := c.Fetch(t.Context(), mustRef(t, m.host()+"/app:1"), Options{Platform: "linux/amd64"})
+	img, err := c.Fetch(t.Context(), mustRef(t, m.host()+"/app:1"), order.Options{Platform: "linux/amd64"})
 	if took := time.Since(start); took > 2*time.Minute {
 		t.Errorf("took %s", took)
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gantryrun/gantry/image/order"
+	"github.com/gantryrun/gantry/image/signature"
 	"github.com/gantryrun/gantry/image/trust"
 )
 
@@ -112,12 +114,12 @@ func trouble(name string) fault {
 // cosignerPolicy trusts a key for a prefix.
 func cosignerPolicy(t *testing.T, prefix string, pem []byte) *trust.Policy {
 	t.Helper()
-	key, err := trust.ParseKey(pem)
+	key, err := signature.ParseKey(pem)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if _, err := trust.Add(dir, prefix, key); err != nil {
+	if _, err := trust.Add(dir, prefix, key.Key); err != nil {
 		t.Fatal(err)
 	}
 	p, err := trust.Load([]string{dir})
@@ -135,7 +137,7 @@ func TestNoDowngrade(t *testing.T) {
 	for _, host := range []string{"localhost.localdomain", "gantry.invalid"} {
 		c := newClient(t)
 		c.backoff = time.Millisecond
-		if img, err := c.Fetch(t.Context(), mustRef(t, host+":"+port+"/app:1"), Options{}); err == nil {
+		if img, err := c.Fetch(t.Context(), mustRef(t, host+":"+port+"/app:1"), order.Options{}); err == nil {
 			t.Errorf("%s: fetched %v", host, img)
 		}
 	}

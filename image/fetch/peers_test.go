@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/order"
 )
 
 // peer runs another program, and returns what it printed.
@@ -40,7 +41,7 @@ func exported(t *testing.T, keep bool) (*image.Image, string) {
 	reg, c := newRegistry(t), newClient(t)
 	plain := tarOf(t, "etc/b", numbered(100_000))
 	ref := reg.push(t, "team/app:v1", newImage(t, gzLayer(t, "etc/a", "a"), newLayer(zst(t, plain), plain, types.OCILayerZStd), gzLayer(t, "etc/a", "a")))
-	img, err := c.Fetch(t.Context(), ref, Options{KeepBlobs: keep})
+	img, err := c.Fetch(t.Context(), ref, order.Options{KeepBlobs: keep})
 	if err != nil {
 		t.Fatal(err)
 	}

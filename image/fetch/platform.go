@@ -1,16 +1,14 @@
 package fetch
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-)
 
-// ErrPlatform: the image is not made for the platform that was asked for.
-var ErrPlatform = errors.New("image is for another platform")
+	"github.com/gantryrun/gantry/image"
+)
 
 // parsePlatform reads os/arch[/variant]; "" is this machine.
 func parsePlatform(s string) (ocispec.Platform, error) {
@@ -78,7 +76,7 @@ func choose(index *ocispec.Index, want ocispec.Platform) (ocispec.Descriptor, er
 		}
 	}
 	if rank < 0 {
-		return best, fmt.Errorf("%w: wanted %s, offered %s", ErrPlatform, platformString(want), listed(offered))
+		return best, fmt.Errorf("%w: wanted %s, offered %s", image.ErrPlatform, platformString(want), listed(offered))
 	}
 	return best, nil
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/order"
 )
 
 // Tests that need processes of their own: the test binary runs itself, told by the environment what to be.
@@ -42,7 +43,7 @@ func TestRole(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err = (&Client{Store: store}).Fetch(t.Context(), mustRef(t, os.Getenv(envRef)), Options{})
+	_, err = (&Client{Store: store}).Fetch(t.Context(), mustRef(t, os.Getenv(envRef)), order.Options{})
 	if role == "full disk" {
 		if !errors.Is(err, unix.ENOSPC) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("got %v", err)
@@ -103,7 +104,7 @@ func TestKilled(t *testing.T) {
 		if len(images) == 0 {
 			wantEmpty(t, store)
 		}
-		if _, err := (&Client{Store: store}).Fetch(t.Context(), ref, Options{}); err != nil {
+		if _, err := (&Client{Store: store}).Fetch(t.Context(), ref, order.Options{}); err != nil {
 			t.Errorf("after %d ms: fetch again: %v", after, err)
 		}
 	}
@@ -126,7 +127,7 @@ func TestWaiterTakesOver(t *testing.T) {
 	<-reached
 	done := make(chan error, 1)
 	go func() {
-		_, err := (&Client{Store: store}).Fetch(t.Context(), ref, Options{})
+		_, err := (&Client{Store: store}).Fetch(t.Context(), ref, order.Options{})
 		done <- err
 	}()
 	select {
@@ -194,17 +195,17 @@ func TestDistribution(t *testing.T) {
 	reg.URL = "http://" + host
 	ref := reg.push(t, "team/app:v1", newImage(t, gzLayer(t, "a", numbered(1<<20)), gzLayer(t, "b", "b")))
 	c := newClient(t)
-	img, err := c.Fetch(t.Context(), ref, Options{})
+	img, err := c.Fetch(t.Context(), ref, order.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	checkStored(t, c.Store, img, ref)
 	byDigest := ref
 	byDigest.Tag, byDigest.Digest = "", img.ID
-	if again, err := c.Fetch(t.Context(), byDigest, Options{}); err != nil || again.ID != img.ID {
+	if again, err := c.Fetch(t.Context(), byDigest, order.Options{}); err != nil || again.ID != img.ID {
 		t.Errorf("by digest: %v, %v", again, err)
 	}
-	if _, err := c.Fetch(t.Context(), mustRef(t, host+"/team/nothing:v1"), Options{}); !errors.Is(err, image.ErrNotFound) {
+	if _, err := c.Fetch(t.Context(), mustRef(t, host+"/team/nothing:v1"), order.Options{}); !errors.Is(err, image.ErrNotFound) {
 		t.Errorf("unknown image: %v", err)
 	}
 }
@@ -218,12 +219,12 @@ func TestFailureLeavesNoLayers(t *testing.T) {
 	for _, withOther := range []bool{false, true} {
 		want := 0
 		if withOther { // an image that has the good layer keeps it
-			if _, err := c.Fetch(t.Context(), shared, Options{}); err != nil {
+			if _, err := c.Fetch(t.Context(), shared, order.Options{}); err != nil {
 				t.Fatal(err)
 			}
 			want = 1
 		}
-		if _, err := c.Fetch(t.Context(), ref, Options{}); err == nil {
+		if _, err := c.Fetch(t.Context(), ref, order.Options{}); err == nil {
 			t.Fatal("fetched")
 		}
 		if layers, _ := filepath.Glob(filepath.Join(c.Store.Dir(), "layers", "*")); len(layers) != want {

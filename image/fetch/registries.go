@@ -1,7 +1,6 @@
 package fetch
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -10,9 +9,6 @@ import (
 
 	"github.com/gantryrun/gantry/image"
 )
-
-// ErrBlocked: the configuration forbids to fetch from there.
-var ErrBlocked = errors.New("registry is blocked by configuration")
 
 // registriesFile is a file of registries.d.
 type registriesFile struct {
@@ -107,7 +103,7 @@ func (c *Client) endpoints(ref image.Ref) ([]endpoint, error) {
 	name := ref.Registry + "/" + ref.Repository
 	rule, rest := match(rules, name)
 	if rule.Blocked != nil && *rule.Blocked {
-		return nil, fmt.Errorf("%w: %s", ErrBlocked, rule.Prefix)
+		return nil, fmt.Errorf("%w: %s", image.ErrBlocked, rule.Prefix)
 	}
 	own := endpoint{host: ref.Registry, repository: ref.Repository, plainHTTP: c.InsecureHTTP, anyCert: c.InsecureTLS}
 	if rule.CA != nil {

@@ -20,14 +20,6 @@ import (
 	"github.com/gantryrun/gantry/image"
 )
 
-// Errors of registries.
-var (
-	// ErrUnreachable: nobody answers there, or not the right one (DNS, TLS).
-	ErrUnreachable = errors.New("registry unreachable")
-	// ErrDenied: the registry wants (other) credentials.
-	ErrDenied = errors.New("registry denies access")
-)
-
 // repository is one of a registry, spoken to through ggcr's transport, which knows pings and tokens.
 type repository struct {
 	endpoint endpoint
@@ -79,7 +71,7 @@ func (r *repository) root(ctx context.Context) ([]byte, string, error) {
 		return nil, "", err
 	}
 	if got := digest.FromBytes(raw); got != r.ref.Digest {
-		return nil, "", fmt.Errorf("%w: manifest has digest %s, expected %s", ErrVerify, got, r.ref.Digest)
+		return nil, "", fmt.Errorf("%w: manifest has digest %s, expected %s", image.ErrVerify, got, r.ref.Digest)
 	}
 	return raw, mediaType, nil
 }
@@ -131,21 +123,21 @@ func explain(e endpoint, err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &certificate): // also where plain http was tried beside it, on loopback
-		return fmt.Errorf("%w: %s: certificate: %s", ErrUnreachable, e.host, oneLine(certificate.Err.Error()))
+		return fmt.Errorf("%w: %s: certificate: %s", image.ErrUnreachable, e.host, oneLine(certificate.Err.Error()))
 	case errors.As(err, &status):
 		return explainStatus(e, status)
 	case errors.Is(err, errForbidden):
-		return fmt.Errorf("%w: %s: %w", ErrUnreachable, e.host, err)
-	case errors.Is(err, ErrLimit), errors.Is(err, context.Canceled):
+		return fmt.Errorf("%w: %s: %w", image.ErrUnreachable, e.host, err)
+	case errors.Is(err, image.ErrLimit), errors.Is(err, context.Canceled):
 		return err
-	case errors.Is(err, ErrStalled):
+	case errors.Is(err, image.ErrStalled):
 		return fmt.Errorf("%s: %w", e.host, err)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%w: %s: connection refused", ErrUnreachable, e.host)
+		return fmt.Errorf("%w: %s: connection refused", image.ErrUnreachable, e.host)
 	case errors.As(err, &dns):
-		return fmt.Errorf("%w: %s: %s", ErrUnreachable, e.host, dns.Err)
+		return fmt.Errorf("%w: %s: %s", image.ErrUnreachable, e.host, dns.Err)
 	}
-	return fmt.Errorf("%w: %s: %s", ErrUnreachable, e.host, oneLine(err.Error()))
+	return fmt.Errorf("%w: %s: %s", image.ErrUnreachable, e.host, oneLine(err.Error()))
 }
 
 func explainStatus(e endpoint, status *transport.Error) error {
@@ -157,9 +149,9 @@ func explainStatus(e endpoint, status *transport.Error) error {
 	case http.StatusNotFound:
 		return fmt.Errorf("%w: registry %s has no such %s%s", image.ErrNotFound, e.host, kindOf(status.Request), said)
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("%w: %s: status %d%s", ErrDenied, e.host, status.StatusCode, said)
+		return fmt.Errorf("%w: %s: status %d%s", image.ErrDenied, e.host, status.StatusCode, said)
 	default:
-		return fmt.Errorf("%w: %s: status %d%s", ErrUnreachable, e.host, status.StatusCode, said)
+		return fmt.Errorf("%w: %s: status %d%s", image.ErrUnreachable, e.host, status.StatusCode, said)
 	}
 }
 

@@ -60,7 +60,7 @@ func (o *origin) open(ctx context.Context, ref image.Ref, use func(src source) e
 		defer src.close()
 		return use(src)
 	default:
-		return fmt.Errorf("%w: a part of an appc image: remove the image and fetch it again", ErrUnsupported)
+		return fmt.Errorf("%w: a part of an appc image: remove the image and fetch it again", image.ErrUnsupported)
 	}
 }
 
@@ -75,7 +75,7 @@ func (o *origin) Document(ctx context.Context, d digest.Digest) (data []byte, er
 		}
 		data, _, err = src.manifest(ctx, ocispec.Descriptor{MediaType: o.img.Manifest.MediaType, Digest: d})
 		if err == nil && digest.FromBytes(data) != d {
-			err = fmt.Errorf("%w: manifest has digest %s, expected %s", ErrVerify, digest.FromBytes(data), d)
+			err = fmt.Errorf("%w: manifest has digest %s, expected %s", image.ErrVerify, digest.FromBytes(data), d)
 		}
 		return err
 	})

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/order"
 )
 
 // rot changes a byte in the middle of a file, in place: same inode, as a disk does it.
@@ -47,7 +48,7 @@ func TestRepair(t *testing.T) {
 			reg, c := newRegistry(t), newClient(t)
 			plain := tarOf(t, "etc/b", numbered(100_000))
 			ref := reg.push(t, "app:v1", newImage(t, newLayer(zst(t, plain), plain, types.OCILayerZStd), gzLayer(t, "etc/a", "a")))
-			img, err := c.Fetch(t.Context(), ref, Options{KeepBlobs: true})
+			img, err := c.Fetch(t.Context(), ref, order.Options{KeepBlobs: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -126,7 +127,7 @@ func breakFile(t *testing.T, path string, img *image.Image) {
 func TestRepairInVain(t *testing.T) {
 	reg, c := newRegistry(t), newClient(t)
 	ref := reg.push(t, "app:v1", newImage(t, gzLayer(t, "etc/a", "a")))
-	img, err := c.Fetch(t.Context(), ref, Options{})
+	img, err := c.Fetch(t.Context(), ref, order.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +138,7 @@ func TestRepairInVain(t *testing.T) {
 		t.Fatal(err)
 	}
 	reg.Close()
-	if err := c.Repair(t.Context(), img, problems); !errors.Is(err, ErrUnreachable) {
+	if err := c.Repair(t.Context(), img, problems); !errors.Is(err, image.ErrUnreachable) {
 		t.Errorf("no registry: %v", err)
 	}
 	img.Names = nil

@@ -50,7 +50,7 @@ func (c *Client) resolve(ctx context.Context, src source, want ocispec.Platform)
 	root := doc.digest
 	for depth := 0; doc.index != nil; depth++ {
 		if depth == maxIndexDepth {
-			return nil, fmt.Errorf("%w: indexes nested deeper than %d", ErrManifest, maxIndexDepth)
+			return nil, fmt.Errorf("%w: indexes nested deeper than %d", image.ErrManifest, maxIndexDepth)
 		}
 		desc, err := choose(doc.index, want)
 		if err != nil {
@@ -70,7 +70,7 @@ func (c *Client) resolve(ctx context.Context, src source, want ocispec.Platform)
 
 func (c *Client) readDocument(ctx context.Context, src source, desc ocispec.Descriptor) (*document, error) {
 	if err := checkDescriptor(desc); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
+		return nil, fmt.Errorf("%w: %w", image.ErrManifest, err)
 	}
 	raw, err := c.Store.Blob(desc.Digest)
 	mediaType := desc.MediaType
@@ -88,10 +88,10 @@ func (c *Client) readDocument(ctx context.Context, src source, desc ocispec.Desc
 // checkBytes verifies what was read whole.
 func checkBytes(raw []byte, desc ocispec.Descriptor) error {
 	if int64(len(raw)) != desc.Size {
-		return fmt.Errorf("%w: %s has %d bytes, %d expected", ErrVerify, desc.Digest, len(raw), desc.Size)
+		return fmt.Errorf("%w: %s has %d bytes, %d expected", image.ErrVerify, desc.Digest, len(raw), desc.Size)
 	}
 	if got := digest.FromBytes(raw); got != desc.Digest {
-		return fmt.Errorf("%w: digest is %s, expected %s", ErrVerify, got, desc.Digest)
+		return fmt.Errorf("%w: digest is %s, expected %s", image.ErrVerify, got, desc.Digest)
 	}
 	return nil
 }
@@ -119,7 +119,7 @@ func (c *Client) readConfig(ctx context.Context, src source, doc *document, want
 
 func readBlob(ctx context.Context, src source, desc ocispec.Descriptor, limit int64) ([]byte, error) {
 	if desc.Size > limit {
-		return nil, fmt.Errorf("%w: %d bytes, %d allowed", ErrLimit, desc.Size, limit)
+		return nil, fmt.Errorf("%w: %d bytes, %d allowed", image.ErrLimit, desc.Size, limit)
 	}
 	body, err := src.blob(ctx, desc)
 	if err != nil {
@@ -131,11 +131,11 @@ func readBlob(ctx context.Context, src source, desc ocispec.Descriptor, limit in
 
 func parseConfig(raw []byte) (*ocispec.Image, error) {
 	if err := checkKeys(raw); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
+		return nil, fmt.Errorf("%w: %w", image.ErrManifest, err)
 	}
 	var config ocispec.Image
 	if err := json.Unmarshal(raw, &config); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
+		return nil, fmt.Errorf("%w: %w", image.ErrManifest, err)
 	}
 	return &config, nil
 }
@@ -144,15 +144,15 @@ func parseConfig(raw []byte) (*ocispec.Image, error) {
 // whose config and manifest do not describe the same layers.
 func checkImage(config *ocispec.Image, m *ocispec.Manifest, want ocispec.Platform) error {
 	if suits(want, config.Platform) == 0 {
-		return fmt.Errorf("%w: wanted %s, it is %s", ErrPlatform, platformString(want), platformString(config.Platform))
+		return fmt.Errorf("%w: wanted %s, it is %s", image.ErrPlatform, platformString(want), platformString(config.Platform))
 	}
 	ids := config.RootFS.DiffIDs
 	if len(ids) != len(m.Layers) {
-		return fmt.Errorf("%w: %d diff_ids for %d layers", ErrManifest, len(ids), len(m.Layers))
+		return fmt.Errorf("%w: %d diff_ids for %d layers", image.ErrManifest, len(ids), len(m.Layers))
 	}
 	for _, id := range ids {
 		if err := image.CheckDigest(id); err != nil {
-			return fmt.Errorf("%w: %w", ErrManifest, err)
+			return fmt.Errorf("%w: %w", image.ErrManifest, err)
 		}
 	}
 	return nil

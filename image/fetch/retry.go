@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/gantryrun/gantry/image"
 )
 
 // Retries of one request before its body flows. A registry that is busy says so with 429 or 503, and often when to
@@ -90,7 +92,7 @@ func (r *retrier) try(req *http.Request) (*http.Response, error) {
 	case err == nil:
 		resp.Body = io.NopCloser(bytes.NewReader(data))
 		return resp, nil
-	case errors.Is(err, ErrLimit), errors.Is(err, ErrStalled), req.Context().Err() != nil:
+	case errors.Is(err, image.ErrLimit), errors.Is(err, image.ErrStalled), req.Context().Err() != nil:
 		return nil, err
 	}
 	return nil, fmt.Errorf("%w: %w", errBroken, err)

@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/order"
 )
 
 // passes validates a document against the image-spec's own JSON schema.
@@ -33,11 +34,11 @@ func TestSchema(t *testing.T) {
 	plain := tarOf(t, "etc/b", numbered(50_000))
 	oci := reg.push(t, "app:v1", newImage(t, gzLayer(t, "etc/a", "a"), newLayer(zst(t, plain), plain, types.OCILayerZStd)))
 	docker := writeFile(t, filepath.Join(t.TempDir(), "docker.tar"), dockerSave(t, plain))
-	appc := writeFile(t, filepath.Join(t.TempDir(), "x.aci"), aciOf(t, aciManifest("example.com/app", aciApp), "a", "a"))
-	for name, ref := range map[string]image.Ref{"registry": oci, "docker archive": mustRef(t, "docker-archive:"+docker), "appc": mustRef(t, appc)} {
+	archive := writeFile(t, filepath.Join(t.TempDir(), "x.aci"), aciOf(t, aciManifest("example.com/app", aciApp), "a", "a"))
+	for name, ref := range map[string]image.Ref{"registry": oci, "docker archive": mustRef(t, "docker-archive:"+docker), "appc": mustRef(t, archive)} {
 		for _, keep := range []bool{false, true} {
 			c := newClient(t)
-			img, err := c.Fetch(t.Context(), ref, Options{Platform: "linux/amd64", KeepBlobs: keep})
+			img, err := c.Fetch(t.Context(), ref, order.Options{Platform: "linux/amd64", KeepBlobs: keep})
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}

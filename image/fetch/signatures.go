@@ -10,6 +10,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/order"
+	"github.com/gantryrun/gantry/image/signature"
 	"github.com/gantryrun/gantry/image/trust"
 )
 
@@ -26,7 +28,7 @@ func (c *Client) admit(ref image.Ref) error {
 }
 
 // verify checks what a reference led to: that a tag did not go back, and what the trust policy wants of the name.
-func (c *Client) verify(ctx context.Context, src source, ref image.Ref, r *resolved, opts Options) (image.Evidence, error) {
+func (c *Client) verify(ctx context.Context, src source, ref image.Ref, r *resolved, opts order.Options) (image.Evidence, error) {
 	if moves(ref) && !opts.AllowRollback {
 		if err := c.Store.Rollback(ref.String(), r.root); err != nil {
 			return image.Evidence{}, err
@@ -49,13 +51,13 @@ func (c *Client) verify(ctx context.Context, src source, ref image.Ref, r *resol
 	}
 	repo, ok := src.(*repository)
 	if !ok {
-		e, err := c.Trust.Verify(ctx, unsigned{}, name, digests...)
+		e, err := signature.Verify(ctx, c.Trust, unsigned{}, name, digests...)
 		if isAppc {
 			e.Archive = a.evidence.Archive
 		}
 		return e, err
 	}
-	return c.Trust.Verify(ctx, signatures{repo}, name, digests...)
+	return signature.Verify(ctx, c.Trust, signatures{repo}, name, digests...)
 }
 
 // moves says whether what ref leads to is somebody else's to change.
@@ -88,7 +90,7 @@ func (s signatures) Referrers(ctx context.Context, subject digest.Digest) ([]oci
 	}
 	var index ocispec.Index
 	if err := json.Unmarshal(raw, &index); err != nil {
-		return nil, fmt.Errorf("%w: referrers: %w", ErrManifest, err)
+		return nil, fmt.Errorf("%w: referrers: %w", image.ErrManifest, err)
 	}
 	return index.Manifests, nil
 }

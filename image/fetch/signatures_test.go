@@ -32,6 +32,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/order"
+	"github.com/gantryrun/gantry/image/signature"
 	"github.com/gantryrun/gantry/image/trust"
 )
 
@@ -50,17 +52,17 @@ func newCosigner(t *testing.T, reg *faultRegistry) cosigner {
 	return cosigner{private, reg}
 }
 
-func (s cosigner) key(t *testing.T) *trust.Key {
+func (s cosigner) key(t *testing.T) trust.Key {
 	t.Helper()
 	der, err := x509.MarshalPKIXPublicKey(s.private.Public())
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := trust.ParseKey(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	key, err := signature.ParseKey(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return key
+	return key.Key
 }
 
 // policy trusts the key for one prefix.
@@ -170,13 +172,13 @@ func TestFetchSigned(t *testing.T) {
 	}{
 		"simple": {func(t *testing.T, s cosigner, repository, name string, d digest.Digest) {
 			s.simple(t, repository, name, d)
-		}, false, trust.FormatSimple},
+		}, false, signature.FormatSimple},
 		"bundle, fallback tag": {func(t *testing.T, s cosigner, repository, _ string, d digest.Digest) {
 			s.bundle(t, repository, d, true)
-		}, false, trust.FormatBundle},
+		}, false, signature.FormatBundle},
 		"bundle, referrers": {func(t *testing.T, s cosigner, repository, _ string, d digest.Digest) {
 			s.bundle(t, repository, d, false)
-		}, true, trust.FormatBundle},
+		}, true, signature.FormatBundle},
 		"unsigned": {func(*testing.T, cosigner, string, string, digest.Digest) {}, true, ""},
 		"other name": {func(t *testing.T, s cosigner, repository, name string, d digest.Digest) {
 			s.simple(t, repository, name+"2", d)
@@ -196,7 +198,7 @@ func TestFetchSigned(t *testing.T) {
 			s, c := newCosigner(t, reg), newClient(t)
 			c.Trust = s.policy(t, reg.host()+"/team")
 			tc.sign(t, s, "team/app", reg.host()+"/team/app", digestOf(t, img))
-			got, err := c.Fetch(t.Context(), ref, Options{})
+			got, err := c.Fetch(t.Context(), ref, order.Options{})
 			if tc.format == "" {
 				if !errors.Is(err, trust.ErrUntrusted) {
 					t.Fatalf("got %v, %v", got, err)
@@ -213,7 +215,7 @@ func TestFetchSigned(t *testing.T) {
 				t.Errorf("evidence is %+v", e)
 			}
 			checkStored(t, c.Store, got, ref)
-			if _, err := c.Fetch(t.Context(), mustRef(t, ref.Registry+"/"+ref.Repository+"@"+got.ID.String()), Options{}); err != nil {
+			if _, err := c.Fetch(t.Context(), mustRef(t, ref.Registry+"/"+ref.Repository+"@"+got.ID.String()), order.Options{}); err != nil {
 				t.Errorf("by digest: %v", err)
 			}
 		})
@@ -239,7 +241,7 @@ func TestFetchSignedIndex(t *testing.T) {
 		s.simple(t, repository, reg.host()+"/"+repository, subject)
 		c := newClient(t)
 		c.Trust = s.policy(t, reg.host())
-		if got, err := c.Fetch(t.Context(), ref, Options{}); err != nil || got.Evidence.Subject != subject.String() {
+		if got, err := c.Fetch(t.Context(), ref, order.Options{}); err != nil || got.Evidence.Subject != subject.String() {
 			t.Errorf("%s: %+v, %v", repository, got, err)
 		}
 	}
@@ -265,11 +267,11 @@ func TestManifestSwitched(t *testing.T) {
 	})
 	c := newClient(t)
 	c.Trust = s.policy(t, reg.host())
-	img, err := c.Fetch(t.Context(), ref, Options{})
+	img, err := c.Fetch(t.Context(), ref, order.Options{})
 	if err != nil || img.ID != digestOf(t, good) {
 		t.Fatalf("got %v, %v", img, err)
 	}
-	if _, err := c.Fetch(t.Context(), ref, Options{}); !errors.Is(err, trust.ErrUntrusted) {
+	if _, err := c.Fetch(t.Context(), ref, order.Options{}); !errors.Is(err, trust.ErrUntrusted) {
 		t.Errorf("the switched one: %v", err)
 	}
 	if stored, err := c.Store.Get(t.Context(), ref); err != nil || stored.ID != img.ID {
@@ -310,7 +312,7 @@ func TestSignatureFaults(t *testing.T) {
 					fault(w)
 					return true
 				})
-				if img, err := c.Fetch(t.Context(), ref, Options{}); err == nil {
+				if img, err := c.Fetch(t.Context(), ref, order.Options{}); err == nil {
 					t.Errorf("accepted %v", img)
 				}
 				if list, err := os.ReadDir(c.Store.Dir()); err != nil || len(list) != 0 {
@@ -325,7 +327,7 @@ func TestSignatureFaults(t *testing.T) {
 func TestRollback(t *testing.T) {
 	reg, c := newRegistry(t), newClient(t)
 	versions := []v1.Image{newImage(t, gzLayer(t, "v", "1")), newImage(t, gzLayer(t, "v", "2")), newImage(t, gzLayer(t, "v", "3"))}
-	fetch := func(version int, opts Options) error {
+	fetch := func(version int, opts order.Options) error {
 		ref := reg.push(t, "app:v", versions[version-1])
 		img, err := c.Fetch(t.Context(), ref, opts)
 		if err == nil && img.ID != digestOf(t, versions[version-1]) {
@@ -335,12 +337,12 @@ func TestRollback(t *testing.T) {
 	}
 	for i, step := range []struct {
 		version int
-		opts    Options
+		opts    order.Options
 		refused bool
 	}{
-		{1, Options{}, false}, {1, Options{}, false}, {2, Options{}, false}, {1, Options{}, true}, {2, Options{}, false},
-		{3, Options{}, false}, {1, Options{}, true}, {2, Options{}, true}, {2, Options{AllowRollback: true}, false},
-		{1, Options{}, true}, {3, Options{}, false}, {2, Options{}, true},
+		{1, order.Options{}, false}, {1, order.Options{}, false}, {2, order.Options{}, false}, {1, order.Options{}, true}, {2, order.Options{}, false},
+		{3, order.Options{}, false}, {1, order.Options{}, true}, {2, order.Options{}, true}, {2, order.Options{AllowRollback: true}, false},
+		{1, order.Options{}, true}, {3, order.Options{}, false}, {2, order.Options{}, true},
 	} {
 		err := fetch(step.version, step.opts)
 		if step.refused != errors.Is(err, image.ErrRollback) || (err != nil && !step.refused) {
@@ -351,7 +353,7 @@ func TestRollback(t *testing.T) {
 		}
 	}
 	ref := reg.push(t, "app:v", versions[0])
-	if _, err := c.Fetch(t.Context(), mustRef(t, ref.Registry+"/app@"+digestOf(t, versions[0]).String()), Options{}); err != nil {
+	if _, err := c.Fetch(t.Context(), mustRef(t, ref.Registry+"/app@"+digestOf(t, versions[0]).String()), order.Options{}); err != nil {
 		t.Errorf("by digest: %v", err)
 	}
 }

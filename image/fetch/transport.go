@@ -14,6 +14,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/gantryrun/gantry/image"
 )
 
 // Time-outs of a connection. A body may take any time as long as bytes come: see stallReader.
@@ -126,7 +128,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, nil
 	}
 	capped := &cappedReader{r: resp.Body, left: limit, err: fmt.Errorf(
-		"%w: %s %s sends more than %d bytes", ErrLimit, req.Method, req.URL.Redacted(), limit)}
+		"%w: %s %s sends more than %d bytes", image.ErrLimit, req.Method, req.URL.Redacted(), limit)}
 	resp.Body = struct {
 		io.Reader
 		io.Closer

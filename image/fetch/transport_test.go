@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/order"
 )
 
 // brokenBlob serves a blob badly, request by request.
@@ -103,18 +104,18 @@ func TestBlobFaults(t *testing.T) {
 		"cut four times":         {faults{cut(half), ranged(""), ranged("")}, nil, 2},
 		"cut, no ranges":         {faults{cut(half), whole}, nil, 2},
 		"cut and cut, no ranges": {faults{cut(half), cut(half + 1), cut(half + 2), whole}, io.ErrUnexpectedEOF, 3},
-		"cut, other range":       {faults{cut(half), ranged("bytes 0-9/10")}, ErrVerify, 2},
+		"cut, other range":       {faults{cut(half), ranged("bytes 0-9/10")}, image.ErrVerify, 2},
 		"cut, wrong bytes after": {faults{cut(half), func(w http.ResponseWriter, _ *http.Request, _ []byte) {
 			whole(w, nil, append(wrong[:half:half], wrong[half:]...))
-		}}, ErrVerify, 2},
+		}}, image.ErrVerify, 2},
 		"cut before the first byte":   {faults{cut(0), whole}, nil, 2},
 		"busy, then served":           {faults{status(429, "Retry-After", "0"), status(503, "Retry-After", "junk"), whole}, nil, 3},
 		"bad gateway, then served":    {faults{status(502, "", ""), whole}, nil, 2},
-		"busy for ever":               {faults{status(503, "Retry-After", "1"), status(503, "", ""), status(503, "", ""), status(503, "", "")}, ErrUnreachable, 4},
+		"busy for ever":               {faults{status(503, "Retry-After", "1"), status(503, "", ""), status(503, "", ""), status(503, "", "")}, image.ErrUnreachable, 4},
 		"gone":                        {faults{status(404, "", "")}, image.ErrNotFound, 1},
 		"range that nobody asked for": {faults{status(206, "Content-Range", "bytes 0-1/2")}, nil, 1},
-		"length says more":            {faults{status(200, "Content-Length", "99999999")}, ErrVerify, 1},
-		"stalls":                      {faults{stall(half)}, ErrStalled, 1},
+		"length says more":            {faults{status(200, "Content-Length", "99999999")}, image.ErrVerify, 1},
+		"stalls":                      {faults{stall(half)}, image.ErrStalled, 1},
 		"redirect loop":               {faults{redirect, redirect, redirect, redirect, redirect, redirect, redirect, redirect, redirect, redirect, redirect, redirect}, errForbidden, 10},
 		"encoded, says the registry only": {faults{func(w http.ResponseWriter, r *http.Request, b []byte) {
 			w.Header().Set("Content-Encoding", "gzip")
@@ -124,13 +125,13 @@ func TestBlobFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newClient(t)
 			c.Stall, c.backoff = 20*time.Second, time.Millisecond
-			if errors.Is(tc.want, ErrStalled) {
+			if errors.Is(tc.want, image.ErrStalled) {
 				c.Stall = 3 * time.Second // what comes before the blob has to answer in it, too
 			}
 			b := &brokenBlob{blob: blob, serve: tc.serve}
 			d := digest.FromBytes(blob)
 			reg.on(b.fault(d))
-			_, err := c.Fetch(t.Context(), ref, Options{})
+			_, err := c.Fetch(t.Context(), ref, order.Options{})
 			ok := tc.want == nil && name != "range that nobody asked for"
 			if ok != (err == nil) || (tc.want != nil && !errors.Is(err, tc.want)) {
 				t.Errorf("got %v, want %v", err, tc.want)
@@ -216,7 +217,7 @@ func TestF5CredentialsStay(t *testing.T) {
 				}
 				return false
 			})
-			if _, err := newClient(t).Fetch(t.Context(), ref, Options{}); err != nil {
+			if _, err := newClient(t).Fetch(t.Context(), ref, order.Options{}); err != nil {
 				t.Fatal(err)
 			}
 			if !sent || len(other.requests) == 0 {
@@ -240,7 +241,7 @@ func TestF5ForeignURLs(t *testing.T) {
 		desc["mediaType"] = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 		return ""
 	})
-	if _, err := c.Fetch(t.Context(), ref, Options{}); err != nil {
+	if _, err := c.Fetch(t.Context(), ref, order.Options{}); err != nil {
 		t.Error(err)
 	}
 	if len(other.requests) != 0 {
@@ -260,7 +261,7 @@ func TestF5TokenRealm(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 			return true
 		})
-		if _, err := c.Fetch(t.Context(), ref, Options{}); err == nil {
+		if _, err := c.Fetch(t.Context(), ref, order.Options{}); err == nil {
 			t.Errorf("realm %q: fetched", realm)
 		}
 	}
@@ -274,7 +275,7 @@ func TestNoPlainHTTP(t *testing.T) {
 	// A name that leads to loopback but is not called so: https is refused there, and http must not be tried.
 	_, port, _ := strings.Cut(strings.TrimPrefix(plain.URL, "http://"), ":")
 	ref := mustRef(t, "127.0.0.1.nip.invalid:"+port+"/app")
-	if _, err := newClient(t).Fetch(t.Context(), ref, Options{}); !errors.Is(err, ErrUnreachable) {
+	if _, err := newClient(t).Fetch(t.Context(), ref, order.Options{}); !errors.Is(err, image.ErrUnreachable) {
 		t.Errorf("got %v", err)
 	}
 	g, err := newTransport(endpoint{host: "10.0.0.1:5000"}, time.Second)
@@ -309,12 +310,12 @@ func TestTLS(t *testing.T) {
 	secure := httptest.NewTLSServer(reg)
 	t.Cleanup(secure.Close)
 	ref.Registry = strings.TrimPrefix(secure.URL, "https://")
-	if _, err := newClient(t).Fetch(t.Context(), ref, Options{}); !errors.Is(err, ErrUnreachable) {
+	if _, err := newClient(t).Fetch(t.Context(), ref, order.Options{}); !errors.Is(err, image.ErrUnreachable) {
 		t.Errorf("unknown certificate: got %v", err)
 	}
 	c := newClient(t)
 	c.InsecureTLS = true
-	if _, err := c.Fetch(t.Context(), ref, Options{}); err != nil {
+	if _, err := c.Fetch(t.Context(), ref, order.Options{}); err != nil {
 		t.Errorf("with --insecure-options=tls: %v", err)
 	}
 }
@@ -334,7 +335,7 @@ func TestRedirectToPlain(t *testing.T) {
 	reg.on(nil)
 	c := newClient(t)
 	c.InsecureTLS = true
-	if _, err := c.Fetch(t.Context(), ref, Options{}); !errors.Is(err, errForbidden) {
+	if _, err := c.Fetch(t.Context(), ref, order.Options{}); !errors.Is(err, errForbidden) {
 		t.Errorf("redirect from https to http: got %v", err)
 	}
 	if n := reg.requests("/blobs/"); n > 0 {

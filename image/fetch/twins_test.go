@@ -5,6 +5,9 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/order"
 )
 
 // TestTwins: two blobs that the config calls one layer are one, whatever their compression; or the image is refused.
@@ -15,11 +18,11 @@ func TestTwins(t *testing.T) {
 	evil := newImage(t, gzLayer(t, "a", "a"), newLayer(gz(t, other), plain, types.OCILayer))
 	for _, keep := range []bool{false, true} {
 		c := newClient(t)
-		if _, err := c.Fetch(t.Context(), reg.push(t, "evil:v1", evil), Options{KeepBlobs: keep}); !errors.Is(err, ErrVerify) {
+		if _, err := c.Fetch(t.Context(), reg.push(t, "evil:v1", evil), order.Options{KeepBlobs: keep}); !errors.Is(err, image.ErrVerify) {
 			t.Errorf("another layer by the same name: %v", err)
 		}
 		wantEmpty(t, c.Store)
-		img, err := c.Fetch(t.Context(), reg.push(t, "good:v1", good), Options{KeepBlobs: keep})
+		img, err := c.Fetch(t.Context(), reg.push(t, "good:v1", good), order.Options{KeepBlobs: keep})
 		if err != nil {
 			t.Fatal(err)
 		}

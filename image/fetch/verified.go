@@ -13,9 +13,6 @@ import (
 	"github.com/gantryrun/gantry/image"
 )
 
-// ErrVerify: bytes are not those that the manifest, or the user, asked for. Fetching again from the same place is in vain.
-var ErrVerify = errors.New("verification failed")
-
 // maxBlob is the largest size that a descriptor may state: a petabyte, far from where sums of sizes overflow.
 const maxBlob = 1 << 50
 
@@ -51,7 +48,7 @@ func (v *verifiedReader) Read(p []byte) (int, error) {
 	n, err := v.r.Read(p)
 	v.n += int64(n)
 	if v.n > v.desc.Size {
-		v.err = fmt.Errorf("%w: blob %s has more than the %d bytes expected", ErrVerify, v.desc.Digest, v.desc.Size)
+		v.err = fmt.Errorf("%w: blob %s has more than the %d bytes expected", image.ErrVerify, v.desc.Digest, v.desc.Size)
 		return 0, v.err
 	}
 	v.hash.Write(p[:n])
@@ -64,10 +61,10 @@ func (v *verifiedReader) Read(p []byte) (int, error) {
 
 func (v *verifiedReader) check() error {
 	if v.n != v.desc.Size {
-		return fmt.Errorf("%w: blob %s has %d bytes, %d expected", ErrVerify, v.desc.Digest, v.n, v.desc.Size)
+		return fmt.Errorf("%w: blob %s has %d bytes, %d expected", image.ErrVerify, v.desc.Digest, v.n, v.desc.Size)
 	}
 	if got := digest.NewDigest(digest.SHA256, v.hash); got != v.desc.Digest {
-		return fmt.Errorf("%w: blob has digest %s, expected %s", ErrVerify, got, v.desc.Digest)
+		return fmt.Errorf("%w: blob has digest %s, expected %s", image.ErrVerify, got, v.desc.Digest)
 	}
 	return io.EOF
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/image/aci"
+	"github.com/gantryrun/gantry/image/order"
 	"github.com/gantryrun/gantry/image/trust"
 )
 
@@ -39,7 +40,7 @@ func (c *Client) website(ctx context.Context, u *url.URL) (*website, error) {
 	}
 	rule, _ := match(rules, e.host+"/"+e.repository)
 	if rule.Blocked != nil && *rule.Blocked {
-		return nil, fmt.Errorf("%w: %s", ErrBlocked, rule.Prefix)
+		return nil, fmt.Errorf("%w: %s", image.ErrBlocked, rule.Prefix)
 	}
 	if rule.CA != nil {
 		e.ca = *rule.CA
@@ -113,9 +114,9 @@ func (w *website) refused(resp *http.Response) error {
 	case http.StatusNotFound, http.StatusGone:
 		return fmt.Errorf("%w: %s has no %q", image.ErrNotFound, w.endpoint.host, resp.Request.URL.Path)
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("%w: %s: status %d", ErrDenied, w.endpoint.host, resp.StatusCode)
+		return fmt.Errorf("%w: %s: status %d", image.ErrDenied, w.endpoint.host, resp.StatusCode)
 	}
-	return fmt.Errorf("%w: %s: status %d", ErrUnreachable, w.endpoint.host, resp.StatusCode)
+	return fmt.Errorf("%w: %s: status %d", image.ErrUnreachable, w.endpoint.host, resp.StatusCode)
 }
 
 // page reads a small document; image.ErrNotFound where there is none.
@@ -138,10 +139,10 @@ func (c *Client) page(ctx context.Context, rawURL string) ([]byte, error) {
 }
 
 // GetPage serves discovery.
-func (a *appc) GetPage(ctx context.Context, url string) ([]byte, error) { return a.page(ctx, url) }
+func (a *appcFetch) GetPage(ctx context.Context, url string) ([]byte, error) { return a.page(ctx, url) }
 
 // download an ACI into a file without a name.
-func (a *appc) download(ctx context.Context, rawURL string) (f appcFile, err error) {
+func (a *appcFetch) download(ctx context.Context, rawURL string) (f appcFile, err error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return appcFile{}, err
@@ -162,7 +163,7 @@ func (a *appc) download(ctx context.Context, rawURL string) (f appcFile, err err
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusNotModified {
 		if !a.knows(rawURL) {
-			return appcFile{}, fmt.Errorf("%w: %s: status 304 to a question without a condition", ErrUnreachable, w.endpoint.host)
+			return appcFile{}, fmt.Errorf("%w: %s: status 304 to a question without a condition", image.ErrUnreachable, w.endpoint.host)
 		}
 		return appcFile{}, errUnchanged
 	}
@@ -183,21 +184,21 @@ func (a *appc) download(ctx context.Context, rawURL string) (f appcFile, err err
 }
 
 // knows reports whether what is stored came from url: what was discovered before may lie elsewhere now.
-func (a *appc) knows(url string) bool { return a.stored != nil && a.stored.Caching.URL == url }
+func (a *appcFetch) knows(url string) bool { return a.stored != nil && a.stored.Caching.URL == url }
 
-func (a *appc) save(w io.Writer, from *webBody) (int64, error) {
-	most := a.opts.Limits.bytes(maxBlob)
-	body := io.Reader(&cappedReader{r: from, left: most, err: fmt.Errorf("%w: more than %d bytes", ErrLimit, most)})
+func (a *appcFetch) save(w io.Writer, from *webBody) (int64, error) {
+	most := a.Limits.bytes(maxBlob)
+	body := io.Reader(&cappedReader{r: from, left: most, err: fmt.Errorf("%w: more than %d bytes", image.ErrLimit, most)})
 	if a.Progress != nil {
 		body = &countingReader{r: body, report: func(n int64) {
-			a.event(Event{Status: "downloading", Done: n, Total: max(from.size, 0)})
+			a.event(order.Event{Status: "downloading", Done: n, Total: max(from.size, 0)})
 		}}
 	}
 	return io.Copy(w, body)
 }
 
 // fromWeb downloads and verifies an ACI. The signature is asked for where the policy wants one.
-func (a *appc) fromWeb(ctx context.Context, name string, at aci.Endpoint) (f appcFile, evidence image.Evidence, err error) {
+func (a *appcFetch) fromWeb(ctx context.Context, name string, at aci.Endpoint) (f appcFile, evidence image.Evidence, err error) {
 	if a.knows(at.ACI) && time.Now().Before(a.stored.Caching.Expires) {
 		return f, evidence, errUnchanged
 	}
@@ -226,7 +227,7 @@ func (a *appc) fromWeb(ctx context.Context, name string, at aci.Endpoint) (f app
 }
 
 // signature of an ACI: the file that the user gave, or what the web has.
-func (a *appc) signature(ctx context.Context, url string) ([]byte, error) {
+func (a *appcFetch) signature(ctx context.Context, url string) ([]byte, error) {
 	if a.opts.Signature == "" {
 		return a.page(ctx, url)
 	}
@@ -238,7 +239,7 @@ func (a *appc) signature(ctx context.Context, url string) ([]byte, error) {
 }
 
 // discover finds an ACI by name and labels, and gets it from the first place that serves one that is it.
-func (a *appc) discover(ctx context.Context, w aci.Wanted) (appcFile, image.Evidence, error) {
+func (a *appcFetch) discover(ctx context.Context, w aci.Wanted) (appcFile, image.Evidence, error) {
 	name, err := trust.NameOf(image.Ref{Kind: image.ACI, Name: "aci:" + w.Name})
 	if err == nil && a.Trust != nil {
 		err = a.Trust.For(name).Refusal(name)
@@ -271,8 +272,8 @@ func (a *appc) discover(ctx context.Context, w aci.Wanted) (appcFile, image.Evid
 	return appcFile{}, image.Evidence{}, errors.Join(errs...)
 }
 
-func (a *appc) isWanted(f appcFile, w aci.Wanted) error {
-	m, err := aci.ManifestOf(f, a.opts.Limits.bytes(f.size))
+func (a *appcFetch) isWanted(f appcFile, w aci.Wanted) error {
+	m, err := aci.ManifestOf(f, a.Limits.bytes(f.size))
 	if err != nil {
 		return err
 	}
@@ -280,7 +281,7 @@ func (a *appc) isWanted(f appcFile, w aci.Wanted) error {
 }
 
 // withRemoteAppc serves aci:NAME and https://…/x.aci.
-func (a *appc) withRemoteAppc(ctx context.Context, ref image.Ref, use func(source) error) error {
+func (a *appcFetch) withRemoteAppc(ctx context.Context, ref image.Ref, use func(source) error) error {
 	var f appcFile
 	var evidence image.Evidence
 	var err error
@@ -311,7 +312,7 @@ func (a *appc) withRemoteAppc(ctx context.Context, ref image.Ref, use func(sourc
 var errUnchanged = errors.New("unchanged")
 
 // remember what the URL led to before, if it is stored whole and the policy of today lets it pass.
-func (a *appc) remember(ctx context.Context, ref image.Ref, name string) {
+func (a *appcFetch) remember(ctx context.Context, ref image.Ref, name string) {
 	img, err := a.Store.Get(ctx, ref)
 	if err != nil || (a.Trust != nil && a.Trust.Recheck(name, img.Evidence) != nil) || a.opts.KeepBlobs {
 		return

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/gantryrun/gantry/image/order"
 )
 
 // appcHost serves pages and ACIs by https on an address of its own: names of appc have no ports.
@@ -94,7 +96,7 @@ func TestURLCaching(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h.header = tc.header
 			h.pages = map[string][]byte{"/x.aci": aciOf(t, aciManifest("example.com/app", ""), "a", "1")}
-			c, ref, opts := newClient(t), mustRef(t, "https://"+h.name+"/x.aci"), Options{Platform: "linux/amd64"}
+			c, ref, opts := newClient(t), mustRef(t, "https://"+h.name+"/x.aci"), order.Options{Platform: "linux/amd64"}
 			c.InsecureTLS = true
 			first, err := c.Fetch(t.Context(), ref, opts)
 			if err != nil {

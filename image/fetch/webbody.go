@@ -70,7 +70,7 @@ func (b *webBody) resume(cause error) error {
 		if err := context.Cause(b.ctx); err != nil {
 			return err
 		}
-		if b.resumes++; b.etag == "" || b.resumes > maxResumes || b.idle >= maxIdleResumes || errors.Is(cause, ErrStalled) {
+		if b.resumes++; b.etag == "" || b.resumes > maxResumes || b.idle >= maxIdleResumes || errors.Is(cause, image.ErrStalled) {
 			return cause
 		}
 		b.body.Close()
@@ -87,7 +87,7 @@ func (b *webBody) resume(cause error) error {
 			b.body = resp.Body
 			return b.accept(resp)
 		}
-		if errors.Is(err, image.ErrNotFound) || errors.Is(err, ErrDenied) || errors.Is(err, errForbidden) {
+		if errors.Is(err, image.ErrNotFound) || errors.Is(err, image.ErrDenied) || errors.Is(err, errForbidden) {
 			return err
 		}
 		cause = err
@@ -100,9 +100,9 @@ func (b *webBody) accept(resp *http.Response) error {
 	got, etag := resp.Header.Get("Content-Range"), resp.Header.Get("ETag")
 	switch {
 	case resp.StatusCode != http.StatusPartialContent:
-		return fmt.Errorf("%w: %s has changed while it was downloaded, or its server cannot go on: fetch it again", ErrUnreachable, b.url)
+		return fmt.Errorf("%w: %s has changed while it was downloaded, or its server cannot go on: fetch it again", image.ErrUnreachable, b.url)
 	case b.n == 0 && got == "", got != want, etag != "" && etag != b.etag:
-		return fmt.Errorf("%w: %s continues with %q, asked for %q", ErrVerify, b.site.endpoint.host, got, want)
+		return fmt.Errorf("%w: %s continues with %q, asked for %q", image.ErrVerify, b.site.endpoint.host, got, want)
 	}
 	return nil
 }

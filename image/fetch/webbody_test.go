@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/order"
 )
 
 // brokenSite serves one file, and breaks each answer off after so many bytes.
@@ -60,12 +61,12 @@ func TestACIResume(t *testing.T) {
 		want     error // nil: fetched whole
 	}{
 		"goes on":          {brokenSite{after: len(content)/3 + 1, etag: same}, 3, nil},
-		"changes":          {brokenSite{after: len(content)/3 + 1, etag: func(n int) string { return fmt.Sprintf(`"%d"`, n) }}, 2, ErrUnreachable},
+		"changes":          {brokenSite{after: len(content)/3 + 1, etag: func(n int) string { return fmt.Sprintf(`"%d"`, n) }}, 2, image.ErrUnreachable},
 		"has no ETag":      {brokenSite{after: len(content)/3 + 1, etag: func(int) string { return "" }}, 1, errAny},
 		"has a weak ETag":  {brokenSite{after: len(content)/3 + 1, etag: func(int) string { return `W/"1"` }}, 1, errAny},
 		"goes on nowhere":  {brokenSite{after: 1 << 30, etag: same}, 1, nil},
-		"from elsewhere":   {brokenSite{after: len(content)/3 + 1, etag: same, spoil: func(h http.Header) { h.Set("Content-Range", "bytes 0-1/2") }}, 2, ErrVerify},
-		"other ETag in it": {brokenSite{after: len(content)/3 + 1, etag: same, spoil: func(h http.Header) { h.Set("ETag", `"2"`) }}, 2, ErrVerify},
+		"from elsewhere":   {brokenSite{after: len(content)/3 + 1, etag: same, spoil: func(h http.Header) { h.Set("Content-Range", "bytes 0-1/2") }}, 2, image.ErrVerify},
+		"other ETag in it": {brokenSite{after: len(content)/3 + 1, etag: same, spoil: func(h http.Header) { h.Set("ETag", `"2"`) }}, 2, image.ErrVerify},
 		"never a byte":     {brokenSite{after: 0, etag: same}, 1 + maxIdleResumes, errAny},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -74,7 +75,7 @@ func TestACIResume(t *testing.T) {
 			defer server.Close()
 			c := newClient(t)
 			c.InsecureTLS, c.backoff = true, time.Millisecond
-			img, err := c.Fetch(t.Context(), mustRef(t, server.URL+"/x.aci"), Options{Platform: "linux/amd64"})
+			img, err := c.Fetch(t.Context(), mustRef(t, server.URL+"/x.aci"), order.Options{Platform: "linux/amd64"})
 			if (tc.want == nil) != (err == nil) || !errors.Is(tc.want, errAny) && !errors.Is(err, tc.want) {
 				t.Errorf("%v, want %v", err, tc.want)
 			}
@@ -98,7 +99,7 @@ var errAny = errors.New("any")
 // TestDiscoveryCaching: what is discovered where it was before, and has not changed, is not downloaded again.
 func TestDiscoveryCaching(t *testing.T) {
 	h := newAppcHost(t)
-	ref, opts := mustRef(t, "aci:"+h.name+"/app"), Options{Platform: "linux/amd64"}
+	ref, opts := mustRef(t, "aci:"+h.name+"/app"), order.Options{Platform: "linux/amd64"}
 	for name, tc := range map[string]struct {
 		header http.Header
 		loaded bool

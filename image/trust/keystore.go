@@ -106,34 +106,6 @@ func files(keys map[string]string) (list []string) {
 	return list
 }
 
-// Keys reads the keys that a decision counts on.
-func (d Decision) keys() ([]*Key, error) {
-	var list []*Key
-	for _, path := range d.files {
-		key, err := readKey(path)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
-		}
-		list = append(list, key)
-	}
-	return list, nil
-}
-
-func readKey(path string) (*Key, error) {
-	data, err := readSmall(path)
-	if err != nil {
-		return nil, err
-	}
-	key, err := ParseKey(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if key.Fingerprint != filepath.Base(path) {
-		return nil, fmt.Errorf("%s holds another key: %s", path, key.Fingerprint)
-	}
-	return key, nil
-}
-
 // Trusted is a key in the store, for List.
 type Trusted struct {
 	Prefix      string // "": all names
@@ -155,15 +127,25 @@ func (p *Policy) List() []Trusted {
 	return list
 }
 
+// Key is a public key as it is stored. What it can do is package signature's to know.
+type Key struct {
+	// Fingerprint in lower-case hex: OpenPGP's own, or the SHA-256 of a PEM key's DER.
+	Fingerprint string `json:"fingerprint"`
+	// Kind says to people what it is: "ECDSA P-256", "OpenPGP RSA 4096, Jane <j@example.com>".
+	Kind string `json:"kind"`
+	// Data of its file.
+	Data []byte `json:"-"`
+}
+
 // Add stores a key for prefix ("": all names) in a configuration directory; it survives a power cut. It is idempotent.
 // The prefix has to come from CheckPrefix.
-func Add(config, prefix string, key *Key) (path string, err error) {
+func Add(config, prefix string, key Key) (path string, err error) {
 	dir := scopeDir(config, prefix)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("trust key: %w", err)
 	}
 	path = filepath.Join(dir, key.Fingerprint)
-	if err := atomicfile.Write(path, 0o644, key.data, true); err != nil {
+	if err := atomicfile.Write(path, 0o644, key.Data, true); err != nil {
 		return "", fmt.Errorf("trust key: %w", err)
 	}
 	return path, nil
@@ -186,7 +168,7 @@ func Remove(dirs []string, prefix, fingerprint string) error {
 		prune(scopeDir(dir, prefix), filepath.Join(dir, keysFolder))
 	}
 	if info, err := os.Stat(filepath.Join(scopeDir(dirs[0], prefix), fingerprint)); err == nil && info.Size() > 0 {
-		_, err := Add(dirs[1], prefix, &Key{Fingerprint: fingerprint})
+		_, err := Add(dirs[1], prefix, Key{Fingerprint: fingerprint})
 		return err
 	}
 	if !gone {

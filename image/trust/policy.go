@@ -45,9 +45,11 @@ type Decision struct {
 	// Rule is the prefix that decided, or "default".
 	Rule string
 
-	scope string   // the prefix whose keys count
-	files []string // of these keys
-	why   error    // of a Reject that no rule asked for
+	// Keys are the files of the keys that count. The file's name is the fingerprint.
+	Keys []string
+
+	scope string // the prefix whose keys count
+	why   error  // of a Reject that no rule asked for
 }
 
 // For says what an image of this name needs. An empty name is that of a local file.
@@ -69,7 +71,7 @@ func (p *Policy) For(name string) Decision {
 			}
 		}
 		if guarded {
-			d.scope, d.files = prefix, files(keys)
+			d.scope, d.Keys = prefix, files(keys)
 			break
 		}
 	}
@@ -93,10 +95,15 @@ func (d Decision) Refusal(name string) error {
 		return fmt.Errorf("%w: %w", ErrUntrusted, d.why)
 	case d.Require == Reject:
 		return fmt.Errorf("%w: %s is rejected by the rule for %s in trust.d", ErrUntrusted, called(name), d.Rule)
-	case d.Require == Signed && len(d.files) == 0:
+	case d.Require == Signed && len(d.Keys) == 0:
 		return fmt.Errorf("%w: %s has to be signed (rule for %s), and no key is trusted for it", ErrUntrusted, called(name), d.Rule)
 	}
 	return nil
+}
+
+// Lacking is the error of an image that has to be signed, and is not, or not by whom it should.
+func (d Decision) Lacking(name string, why error) error {
+	return fmt.Errorf("%w: %s has to be signed (rule for %s): %w", ErrUntrusted, called(name), d.Rule, why)
 }
 
 func called(name string) string {
@@ -150,7 +157,7 @@ func (p *Policy) loadRules(dir string) error {
 			continue
 		}
 		path := filepath.Join(dir, e.Name())
-		data, err := readSmall(path)
+		data, err := ReadFile(path)
 		if err == nil {
 			err = addRules(level, data)
 		}
@@ -216,11 +223,10 @@ func CheckPrefix(s string) (string, error) {
 	return prefix, nil
 }
 
-// maxFile bounds configuration files and keys.
 const maxFile = 1 << 20
 
-// readSmall reads a regular file of at most maxFile bytes.
-func readSmall(path string) ([]byte, error) {
+// ReadFile reads a key, or a file of rules: a regular file of at most 1 MB.
+func ReadFile(path string) ([]byte, error) {
 	info, err := os.Stat(path) // before the open: a FIFO would hold us up
 	if err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/order"
 	"github.com/gantryrun/gantry/runtime"
 )
 
@@ -42,9 +43,9 @@ func Run(h Host) []Result {
 	results = append(results, checkNamespaces()...)
 	results = append(results, h.checkStore(), h.checkDir(), h.checkNft(), checkSystemd())
 	for _, p := range []string{"gantry-stage1", "gantry-launch", "gantry-init"} {
-		results = append(results, h.checkProgram(p))
+		results = append(results, h.checkProgram(p, "no pod can be run"))
 	}
-	return append(results, h.checkPlugins())
+	return append(results, h.checkProgram(order.Program, "no image can be fetched or exported, and no key trusted"), h.checkPlugins())
 }
 
 func checkRoot() Result {
@@ -200,10 +201,10 @@ func checkSystemd() Result {
 	return Result{Name: "systemd", OK: err == nil, Found: yesNo(err == nil), Lost: "pods are started from a shell or another supervisor; readiness is told to nobody"}
 }
 
-func (h Host) checkProgram(name string) Result {
+func (h Host) checkProgram(name, lost string) Result {
 	path, err := h.Programs.Find(name)
 	if err != nil {
-		return Result{Name: name, Needed: true, Found: err.Error(), Lost: "no pod can be run"}
+		return Result{Name: name, Needed: true, Found: err.Error(), Lost: lost}
 	}
 	return Result{Name: name, OK: true, Needed: true, Found: path}
 }

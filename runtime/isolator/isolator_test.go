@@ -8,13 +8,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/gantryrun/gantry/image/aci"
+	"github.com/gantryrun/gantry/image/appc"
 	"github.com/gantryrun/gantry/runtime/bundle"
 )
 
-func list(t *testing.T, text string) []aci.Isolator {
+func list(t *testing.T, text string) []appc.Isolator {
 	t.Helper()
-	var l []aci.Isolator
+	var l []appc.Isolator
 	if err := json.Unmarshal([]byte(text), &l); err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gantryrun/gantry/image/aci"
+	"github.com/gantryrun/gantry/image/appc"
 	"github.com/gantryrun/gantry/image/strictjson"
 	"github.com/gantryrun/gantry/runtime/bundle"
 )
@@ -46,7 +46,7 @@ var unenforceable = []string{
 }
 
 // Parse reads a list of isolators. Its errors name the isolator.
-func Parse(list []aci.Isolator) (*Set, error) {
+func Parse(list []appc.Isolator) (*Set, error) {
 	s := &Set{}
 	seen := map[string]bool{}
 	for _, i := range list {
@@ -61,7 +61,7 @@ func Parse(list []aci.Isolator) (*Set, error) {
 	return s, nil
 }
 
-func (s *Set) add(i aci.Isolator) (err error) {
+func (s *Set) add(i appc.Isolator) (err error) {
 	decode := func(into any) error { return strictjson.Decode(i.Value, into) }
 	switch name := i.Name; {
 	case name == "resource/memory":
@@ -113,7 +113,7 @@ func parseCap(name string) error {
 }
 
 // names reads a retain or remove set; before is the other one, with which it cannot be (spec, ace.md).
-func names(before *Names, i aci.Isolator, check func(string) error) (*Names, error) {
+func names(before *Names, i appc.Isolator, check func(string) error) (*Names, error) {
 	if before != nil {
 		return nil, errors.New("one set to retain and one to remove: the spec has one of them")
 	}
@@ -141,7 +141,7 @@ func names(before *Names, i aci.Isolator, check func(string) error) (*Names, err
 	return n, err
 }
 
-func sysctls(i aci.Isolator) ([]bundle.Sysctl, error) {
+func sysctls(i appc.Isolator) ([]bundle.Sysctl, error) {
 	var v map[string]string
 	if err := strictjson.Decode(i.Value, &v); err != nil {
 		return nil, err

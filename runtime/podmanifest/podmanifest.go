@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/gantryrun/gantry/image"
-	"github.com/gantryrun/gantry/image/aci"
+	"github.com/gantryrun/gantry/image/appc"
 	"github.com/gantryrun/gantry/image/strictjson"
 	"github.com/gantryrun/gantry/pods"
 	"github.com/gantryrun/gantry/runtime"
@@ -24,26 +24,26 @@ type manifest struct {
 	Version     string            `json:"acVersion"`
 	Apps        []app             `json:"apps"`
 	Volumes     []volume          `json:"volumes"`
-	Isolators   []aci.Isolator    `json:"isolators"`
-	Annotations []aci.Pair        `json:"annotations"`
+	Isolators   []appc.Isolator   `json:"isolators"`
+	Annotations []appc.Pair       `json:"annotations"`
 	Ports       []port            `json:"ports"`
 	UserAnnots  map[string]string `json:"userAnnotations"`
 	UserLabels  map[string]string `json:"userLabels"`
 }
 
 type app struct {
-	Name           string     `json:"name"`
-	Image          appImage   `json:"image"`
-	App            *aci.App   `json:"app"`
-	ReadOnlyRootFS bool       `json:"readOnlyRootFS"`
-	Mounts         []mount    `json:"mounts"`
-	Annotations    []aci.Pair `json:"annotations"`
+	Name           string      `json:"name"`
+	Image          appImage    `json:"image"`
+	App            *appc.App   `json:"app"`
+	ReadOnlyRootFS bool        `json:"readOnlyRootFS"`
+	Mounts         []mount     `json:"mounts"`
+	Annotations    []appc.Pair `json:"annotations"`
 }
 
 type appImage struct {
-	Name   string     `json:"name"`
-	ID     string     `json:"id"`
-	Labels []aci.Pair `json:"labels"`
+	Name   string      `json:"name"`
+	ID     string      `json:"id"`
+	Labels []appc.Pair `json:"labels"`
 }
 
 type mount struct {
@@ -105,9 +105,9 @@ func (m *manifest) fill(req *runtime.Request) error {
 }
 
 // merge refuses a name that is said twice, with different values or not.
-func merge(into map[string]string, pairs []aci.Pair, more map[string]string) (map[string]string, error) {
+func merge(into map[string]string, pairs []appc.Pair, more map[string]string) (map[string]string, error) {
 	for name, value := range more {
-		pairs = append(pairs, aci.Pair{Name: name, Value: value})
+		pairs = append(pairs, appc.Pair{Name: name, Value: value})
 	}
 	for _, p := range pairs {
 		if _, twice := into[p.Name]; twice || p.Name == "" {

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 
-	"github.com/gantryrun/gantry/image/aci"
+	"github.com/gantryrun/gantry/image/appc"
 	"github.com/gantryrun/gantry/network/conf"
 	"github.com/gantryrun/gantry/pods"
 	"github.com/gantryrun/gantry/runtime/bundle"
@@ -47,10 +47,10 @@ func (v *volume) volume() (bundle.Volume, error) {
 }
 
 type port struct {
-	Name     string    `json:"name"`
-	HostPort uint      `json:"hostPort"`
-	HostIP   string    `json:"hostIP"`
-	PodPort  *aci.Port `json:"podPort"`
+	Name     string     `json:"name"`
+	HostPort uint       `json:"hostPort"`
+	HostIP   string     `json:"hostIP"`
+	PodPort  *appc.Port `json:"podPort"`
 }
 
 func (p *port) mapping() (conf.PortMapping, error) {

@@ -22,7 +22,7 @@ import (
 // dirEnv names the directory of built programs, for a test process that another one started.
 const dirEnv = "GANTRY_TEST_BIN"
 
-// Dir returns the directory that holds gantry, gantry-stage1, gantry-launch, gantry-init and cni/, built from
+// Dir returns the directory that holds gantry, gantry-fetch, gantry-stage1, gantry-launch, gantry-init and cni/, built from
 // this tree. A tree that does not build fails the test.
 func Dir(t testing.TB) string {
 	t.Helper()
@@ -104,8 +104,7 @@ type goCommand struct {
 func goCommands(bin string) []goCommand {
 	plain := []string{"go", "build", "-trimpath", "-ldflags", "-s -w"}
 	return []goCommand{
-		{"0", slices.Concat(plain, []string{"-o", bin + "/gantry", "./cmd/gantry"})},
-		{"0", slices.Concat(plain, []string{"-o", bin + "/gantry-stage1", "./cmd/gantry-stage1"})},
+		{"0", slices.Concat(plain, []string{"-o", bin + "/", "./cmd/gantry", "./cmd/gantry-fetch", "./cmd/gantry-stage1"})},
 		{"1", []string{
 			"go", "build", "-trimpath", "-tags", LaunchTags, "-ldflags", "-s -w -linkmode external -extldflags -static",
 			"-o", bin + "/gantry-launch", "./cmd/gantry-launch",

@@ -16,7 +16,7 @@ func TestAsMakefile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("make", "-n", "-C", root, "BIN=bin", "GO=go", "CC=gcc", "gantry", "stage1", "launch", "init").Output()
+	out, err := exec.Command("make", "-n", "-C", root, "BIN=bin", "GO=go", "CC=gcc", "gantry", "launch", "init").Output()
 	if err != nil {
 		t.Fatalf("make -n: %v", err)
 	}

@@ -145,6 +145,9 @@ func TestKillFetch(t *testing.T) {
 	if out := h.must(t, "run", "--net=none", image, "--", "echo", "whole"); out != "whole\n" {
 		t.Errorf("stdout %q", out)
 	}
+	if left := survivors(t, h); len(left) > 0 {
+		t.Errorf("these live on: %v", left)
+	}
 	h.check(t)
 }
 

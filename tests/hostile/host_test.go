@@ -19,6 +19,8 @@ import (
 
 	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/image/fetch"
+	"github.com/gantryrun/gantry/image/order"
+	"github.com/gantryrun/gantry/image/signature"
 	"github.com/gantryrun/gantry/image/trust"
 	"github.com/gantryrun/gantry/tests/build"
 	"github.com/gantryrun/gantry/tests/craft"
@@ -257,7 +259,7 @@ func (h *host) goodFetch(t *testing.T, before snapshot) {
 		t.Fatal(err)
 	}
 	store := h.store(t)
-	img, err := (&fetch.Client{Store: store}).Fetch(t.Context(), ref, fetch.Options{Platform: "linux/amd64"})
+	img, err := (&fetch.Client{Store: store}).Fetch(t.Context(), ref, order.Options{Platform: "linux/amd64"})
 	if err != nil {
 		t.Fatalf("the next good fetch: %v", err)
 	}
@@ -305,9 +307,9 @@ func (k *kit) config(files ...string) string {
 func (k *kit) trusting(prefix string, keys ...[]byte) string {
 	k.Helper()
 	for _, data := range keys {
-		key, err := trust.ParseKey(data)
+		key, err := signature.ParseKey(data)
 		if err == nil {
-			_, err = trust.Add(filepath.Join(k.tmp, "config"), prefix, key)
+			_, err = trust.Add(filepath.Join(k.tmp, "config"), prefix, key.Key)
 		}
 		if err != nil {
 			k.Fatal(err)

@@ -183,8 +183,8 @@ func (e *env) runtime() (*runtime.Runtime, error) {
 	}
 	r.Networks.PluginDirs = append(slices.Clone(c.CNI), r.Programs.PluginDirs()...)
 	r.Trust = e.recheck(store)
-	r.Fetch = func(ctx context.Context, ref image.Ref, signature string) (*image.Image, error) {
-		return e.fetch(ctx, store, ref, fetchOptions{rollback: e.allowRollback, signature: signature})
+	r.Fetch = func(ctx context.Context, ref image.Ref, signature string) error {
+		return e.fetch(ctx, r, ref, fetchOptions{rollback: e.allowRollback, signature: signature})
 	}
 	return r, nil
 }

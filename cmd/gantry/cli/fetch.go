@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"runtime/debug"
 	"strings"
 	"sync"
 
@@ -15,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/image"
-	"github.com/gantryrun/gantry/image/aci"
-	"github.com/gantryrun/gantry/image/fetch"
+	"github.com/gantryrun/gantry/image/appc"
+	"github.com/gantryrun/gantry/image/order"
 	"github.com/gantryrun/gantry/image/trust"
 	"github.com/gantryrun/gantry/network/conf"
 	"github.com/gantryrun/gantry/pods"
@@ -53,8 +52,6 @@ func newFetchCommand(e *env) *cobra.Command {
 }
 
 func runFetch(ctx context.Context, e *env, o fetchOptions, args []string) error {
-	// Windows of zstd are garbage 8 MB at a time. It is no bound: what a fetch really needs, it gets.
-	debug.SetMemoryLimit(52 << 20)
 	refs := make([]image.Ref, len(args))
 	for i, a := range args {
 		ref, err := image.ParseRef(a)
@@ -131,14 +128,20 @@ func (e *env) fetchOne(ctx context.Context, r *runtime.Runtime, ref image.Ref, o
 			return i, err
 		}
 	}
-	return e.fetch(ctx, r.Store, ref, o)
+	if err := e.fetch(ctx, r, ref, o); err != nil {
+		return nil, err
+	}
+	if o.name != (image.Ref{}) {
+		ref = o.name
+	}
+	return r.Store.Get(ctx, ref)
 }
 
 // fetch brings one image into the store, and says on stderr how far it is.
-func (e *env) fetch(ctx context.Context, store *image.Store, ref image.Ref, o fetchOptions) (*image.Image, error) {
-	c, err := e.fetchClient(store)
+func (e *env) fetch(ctx context.Context, r *runtime.Runtime, ref image.Ref, o fetchOptions) error {
+	c, err := e.orders(r)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if !o.quiet {
 		p := newProgress(e.stderr, ref.String(), &e.fetching)
@@ -146,14 +149,14 @@ func (e *env) fetch(ctx context.Context, store *image.Store, ref image.Ref, o fe
 		c.Progress = p.event
 	}
 	if say := c.Progress; underUnit() {
-		c.Progress = func(ev fetch.Event) {
+		c.Progress = func(ev order.Event) {
 			if say != nil {
 				say(ev)
 			}
 			e.unit.event(ev)
 		}
 	}
-	return c.Fetch(ctx, ref, fetch.Options{Platform: o.platform, KeepBlobs: o.keepBlobs, AllowRollback: o.rollback, Signature: o.signature, Name: o.name})
+	return c.Fetch(ctx, ref, order.Options{Platform: o.platform, KeepBlobs: o.keepBlobs, AllowRollback: o.rollback, Signature: o.signature, Name: o.name})
 }
 
 func parsePlatform(s string) (string, error) {
@@ -168,12 +171,15 @@ func parsePlatform(s string) (string, error) {
 	return s, nil
 }
 
-// fetchClient is a client as the global flags and the configuration want it.
-func (e *env) fetchClient(store *image.Store) (*fetch.Client, error) {
-	policy, err := e.trustPolicy()
-	return &fetch.Client{
-		Store: store, InsecureHTTP: e.insecure["http"], InsecureTLS: e.insecure["tls"],
-		ConfigDirs: e.configDirs().List(), Trust: policy,
+// orders is who carries out what gantry-fetch does, as the global flags and the configuration want it.
+func (e *env) orders(r *runtime.Runtime) (*order.Client, error) {
+	path, err := r.Programs.Find(order.Program)
+	return &order.Client{
+		Settings: order.Settings{
+			Dir: r.Dir, Backend: image.Backend(e.backend), ConfigDirs: e.configDirs().List(),
+			InsecureHTTP: e.insecure["http"], InsecureTLS: e.insecure["tls"], InsecureImage: e.insecure["image"],
+		},
+		Path: path, Stdin: e.stdin, Stderr: e.stderr,
 	}, err
 }
 
@@ -183,13 +189,13 @@ func kindOfPart(err error) string {
 		target error
 		kind   string
 	}{
-		{fetch.ErrVerify, kindUnverified}, {fetch.ErrManifest, kindUnverified}, {fetch.ErrLimit, kindUnverified},
+		{image.ErrVerify, kindUnverified}, {image.ErrManifest, kindUnverified}, {image.ErrLimit, kindUnverified},
 		{image.ErrCorrupt, kindUnverified}, {image.ErrRollback, kindUnverified}, {trust.ErrUntrusted, kindUnverified},
-		{aci.ErrInvalid, kindUnverified}, {aci.ErrLimit, kindUnverified}, {aci.ErrPlatform, kindUsage}, {aci.ErrNotFound, kindNotFound},
-		{trust.ErrConfig, kindConfig}, {fetch.ErrConfig, kindConfig}, {fetch.ErrBlocked, kindConfig}, {trust.ErrKey, kindUsage},
-		{fetch.ErrUnreachable, kindUnavailable}, {fetch.ErrStalled, kindUnavailable}, {fetch.ErrDenied, kindUnavailable},
+		{appc.ErrInvalid, kindUnverified}, {appc.ErrNotFound, kindNotFound},
+		{trust.ErrConfig, kindConfig}, {image.ErrConfig, kindConfig}, {image.ErrBlocked, kindConfig}, {trust.ErrKey, kindUsage},
+		{image.ErrUnreachable, kindUnavailable}, {image.ErrStalled, kindUnavailable}, {image.ErrDenied, kindUnavailable},
 		{image.ErrBackend, kindUnavailable}, {runtime.ErrProgram, kindUnavailable},
-		{fetch.ErrUnsupported, kindUsage}, {fetch.ErrPlatform, kindUsage}, {image.ErrAmbiguous, kindUsage},
+		{image.ErrUnsupported, kindUsage}, {image.ErrPlatform, kindUsage}, {image.ErrAmbiguous, kindUsage},
 		{config.ErrConfig, kindConfig}, {conf.ErrNotFound, kindConfig},
 	} {
 		if errors.Is(err, k.target) {

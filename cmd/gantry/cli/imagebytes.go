@@ -28,10 +28,15 @@ func runImageExport(ctx context.Context, e *env, name, file string, overwrite bo
 	if err != nil {
 		return err
 	}
-	if file == "-" {
-		return r.Store.Export(ctx, i, e.stdout)
+	c, err := e.orders(r)
+	if err != nil {
+		return err
 	}
-	return writeFile(file, overwrite, 0o644, func(w io.Writer) error { return r.Store.Export(ctx, i, w) })
+	export := func(w io.Writer) error { return c.Export(ctx, i, w) }
+	if file == "-" {
+		return export(e.stdout)
+	}
+	return writeFile(file, overwrite, 0o644, export)
 }
 
 // writeFile makes a file that has no name until it is whole: who is killed leaves nothing. Where the file system knows no such files

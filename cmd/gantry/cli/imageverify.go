@@ -81,7 +81,7 @@ func verifyImage(ctx context.Context, e *env, r *runtime.Runtime, i *image.Image
 		return v, withHint(fmt.Errorf("%w: image %s: %d files are not what they should be", image.ErrCorrupt, i.ID, len(problems)),
 			"gantry image verify --repair %s", i.ID)
 	}
-	c, err := e.fetchClient(r.Store)
+	c, err := e.orders(r)
 	if err == nil {
 		err = c.Repair(ctx, i, problems)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,14 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantryrun/gantry/image"
-	"github.com/gantryrun/gantry/image/fetch"
+	"github.com/gantryrun/gantry/image/order"
 	"github.com/gantryrun/gantry/pods"
 	"github.com/gantryrun/gantry/pods/printable"
+	"github.com/gantryrun/gantry/tests/build"
 )
 
 // gantry runs one command line with a data directory and configuration of its own.
 func gantry(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
+	fetchProgram(t)
 	dir := t.TempDir()
 	out, err := os.Create(filepath.Join(dir, "out"))
 	if err != nil {
@@ -35,6 +38,19 @@ func gantry(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	global := []string{"--dir=" + filepath.Join(dir, "data"), "--system-config=" + none, "--local-config=" + none, "--user-config=" + none}
 	code = Main(append(global, args...), os.Stdin, out, errs)
 	return read(t, out), read(t, errs), code
+}
+
+// fetchProgram puts gantry-fetch beside gantry, which the test program is here.
+func fetchProgram(t *testing.T) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = os.Symlink(filepath.Join(build.Dir(t), order.Program), filepath.Join(filepath.Dir(self), order.Program))
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		t.Fatal(err)
+	}
 }
 
 func read(t *testing.T, f *os.File) string {
@@ -198,7 +214,7 @@ func TestKinds(t *testing.T) {
 		kind string
 	}{
 		{unix.ENOSPC, kindNoSpace}, {errors.Join(errors.New("x"), pods.ErrNameTaken), kindBusy}, {image.ErrCorrupt, kindUnverified},
-		{errors.New("x"), kindInternal}, {image.ErrAmbiguous, kindUsage}, {fetch.ErrConfig, kindConfig}, {fetch.ErrBlocked, kindConfig},
+		{errors.New("x"), kindInternal}, {image.ErrAmbiguous, kindUsage}, {image.ErrConfig, kindConfig}, {image.ErrBlocked, kindConfig},
 	} {
 		if got := kindOf(tt.err); got != tt.kind {
 			t.Errorf("%v: %s", tt.err, got)

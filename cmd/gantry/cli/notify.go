@@ -8,14 +8,14 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
-	"github.com/gantryrun/gantry/image/fetch"
+	"github.com/gantryrun/gantry/image/order"
 )
 
 // unitProgress tells systemd, in a unit of Type=notify, how far the fetches of a pod's images are, and asks for time as
 // long as bytes arrive: TimeoutStartSec= is about the start of the pod, not about the network.
 type unitProgress struct {
 	mu     sync.Mutex
-	layers map[string]fetch.Event
+	layers map[string]order.Event
 	last   time.Time // when systemd was told
 }
 
@@ -26,11 +26,11 @@ const extend = 90 * time.Second
 func underUnit() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
 
 // event may be called from several goroutines. It speaks once a second.
-func (p *unitProgress) event(ev fetch.Event) {
+func (p *unitProgress) event(ev order.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.layers == nil {
-		p.layers = map[string]fetch.Event{}
+		p.layers = map[string]order.Event{}
 	}
 	if ev.Digest != "" && ev.Status != "exists" {
 		p.layers[ev.Digest.String()] = ev

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/gantryrun/gantry/image/fetch"
+	"github.com/gantryrun/gantry/image/order"
 	"github.com/gantryrun/gantry/pods/printable"
 )
 
@@ -22,18 +22,18 @@ type progress struct {
 	active   *atomic.Int32 // fetches at work: several would write over each other's line
 
 	mu     sync.Mutex
-	layers map[string]fetch.Event
+	layers map[string]order.Event
 	last   time.Time // when the terminal's line was written
 	width  int       // of it
 }
 
 func newProgress(w *os.File, name string, active *atomic.Int32) *progress {
 	active.Add(1)
-	return &progress{w: w, name: printable.Text(name), terminal: term.IsTerminal(int(w.Fd())), active: active, layers: map[string]fetch.Event{}}
+	return &progress{w: w, name: printable.Text(name), terminal: term.IsTerminal(int(w.Fd())), active: active, layers: map[string]order.Event{}}
 }
 
 // event may be called from several goroutines.
-func (p *progress) event(ev fetch.Event) {
+func (p *progress) event(ev order.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := ev.Digest.String()
@@ -49,7 +49,7 @@ func (p *progress) event(ev fetch.Event) {
 }
 
 // draw writes the line over, at most ten times a second.
-func (p *progress) draw(ev fetch.Event) {
+func (p *progress) draw(ev order.Event) {
 	if ev.Digest != "" && time.Since(p.last) < 100*time.Millisecond {
 		return
 	}

@@ -121,6 +121,7 @@ type sweep struct {
 }
 
 func newSweep(t *testing.T) *sweep {
+	fetchProgram(t)
 	home, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/order"
 	"github.com/gantryrun/gantry/image/trust"
 	"github.com/gantryrun/gantry/pods"
 	"github.com/gantryrun/gantry/pods/printable"
@@ -58,7 +59,7 @@ func runTrust(ctx context.Context, e *env, o trustOptions, args []string) error 
 	case o.list && (o.remove || len(args) > 0):
 		return usagef("--list takes no keys")
 	case o.list:
-		return listTrust(e, o)
+		return listTrust(ctx, e, o)
 	case o.prefix == "" && !o.root:
 		return withHint(usagef("for which names: want --prefix=PREFIX or --root"), "a prefix is HOST[:PORT][/PATH], such as registry.example/team")
 	case len(args) == 0:
@@ -75,7 +76,7 @@ func runTrust(ctx context.Context, e *env, o trustOptions, args []string) error 
 		if o.remove {
 			step = removeTrust
 		}
-		if err := step(e, o, arg); err != nil {
+		if err := step(ctx, e, o, arg); err != nil {
 			return err
 		}
 	}
@@ -83,11 +84,12 @@ func runTrust(ctx context.Context, e *env, o trustOptions, args []string) error 
 }
 
 // addTrust shows what is about to be trusted, asks on a terminal, and stores the key in the local configuration.
-func addTrust(e *env, o trustOptions, path string) error {
-	key, err := readKeyFile(e, path)
+func addTrust(ctx context.Context, e *env, o trustOptions, path string) error {
+	keys, err := e.readKeys(ctx, path)
 	if err != nil {
 		return err
 	}
+	key := keys[0]
 	fmt.Fprintf(e.stderr, "prefix: %s\nkey: %s\nfingerprint: %s\n", scopeName(o.prefix), printable.Text(key.Kind), key.Fingerprint)
 	if !o.skipReview && path != "-" && term.IsTerminal(int(e.stdin.Fd())) {
 		fmt.Fprint(e.stderr, "Is this the key that you want to trust (yes/no)? ")
@@ -111,14 +113,14 @@ func (e *env) ownedConfig() error {
 	return pods.CheckOwners(e.localConfig)
 }
 
-func removeTrust(e *env, o trustOptions, arg string) error {
+func removeTrust(ctx context.Context, e *env, o trustOptions, arg string) error {
 	fingerprint := strings.ToLower(strings.ReplaceAll(arg, " ", ""))
 	if !trust.IsFingerprint(fingerprint) {
-		key, err := readKeyFile(e, arg)
+		keys, err := e.readKeys(ctx, arg)
 		if err != nil {
 			return err
 		}
-		fingerprint = key.Fingerprint
+		fingerprint = keys[0].Fingerprint
 	}
 	if err := trust.Remove(e.configDirs().List(), o.prefix, fingerprint); err != nil {
 		return err
@@ -127,7 +129,28 @@ func removeTrust(e *env, o trustOptions, arg string) error {
 	return nil
 }
 
-func readKeyFile(e *env, path string) (*trust.Key, error) {
+// readKeys reads the public keys in files, one in each.
+func (e *env) readKeys(ctx context.Context, paths ...string) ([]trust.Key, error) {
+	var files []order.Key
+	for _, path := range paths {
+		data, err := e.readKeyFile(path)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, order.Key{File: path, Data: data})
+	}
+	r, err := e.runtime()
+	if err != nil {
+		return nil, err
+	}
+	c, err := e.orders(r)
+	if err != nil {
+		return nil, err
+	}
+	return c.Keys(ctx, files)
+}
+
+func (e *env) readKeyFile(path string) ([]byte, error) {
 	const most = 1 << 20
 	f := e.stdin
 	if path != "-" {
@@ -137,15 +160,7 @@ func readKeyFile(e *env, path string) (*trust.Key, error) {
 		}
 		defer f.Close()
 	}
-	data, err := io.ReadAll(io.LimitReader(f, most))
-	if err != nil {
-		return nil, err
-	}
-	key, err := trust.ParseKey(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return key, nil
+	return io.ReadAll(io.LimitReader(f, most))
 }
 
 // trustJSON is what --format=json says of a trusted key.
@@ -157,25 +172,32 @@ type trustJSON struct {
 	Masked      bool   `json:"masked,omitempty"`
 }
 
-func listTrust(e *env, o trustOptions) error {
+func listTrust(ctx context.Context, e *env, o trustOptions) error {
 	p, err := trust.Load(e.configDirs().List())
 	if err != nil {
 		return err
 	}
 	list := []trustJSON{}
+	var paths []string
 	for _, t := range p.List() {
 		if (o.root && t.Prefix != "") || (o.prefix != "" && t.Prefix != o.prefix) {
 			continue
 		}
-		j := trustJSON{Prefix: t.Prefix, Fingerprint: t.Fingerprint, File: t.Path, Masked: t.Path == ""}
-		if !j.Masked {
-			key, err := readKeyFile(e, t.Path)
-			if err != nil {
-				return err
-			}
-			j.Kind = key.Kind
+		list = append(list, trustJSON{Prefix: t.Prefix, Fingerprint: t.Fingerprint, File: t.Path, Masked: t.Path == ""})
+		if t.Path != "" {
+			paths = append(paths, t.Path)
 		}
-		list = append(list, j)
+	}
+	if len(paths) > 0 {
+		keys, err := e.readKeys(ctx, paths...)
+		if err != nil {
+			return err
+		}
+		for i := range list {
+			if !list[i].Masked {
+				list[i].Kind, keys = keys[0].Kind, keys[1:]
+			}
+		}
 	}
 	if isJSON(o.format) {
 		return writeJSON(e.stdout, list)

@@ -1,4 +1,4 @@
-package trust
+package signature
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/image/strictjson"
+	"github.com/gantryrun/gantry/image/trust"
 )
 
 // Names of cosign's older format (its specs/SIGNATURE_SPEC.md): a manifest whose layers are payloads, each with the
@@ -119,7 +120,7 @@ func (v *verifier) checkPayload(data []byte, subject digest.Digest) error {
 	if p.Critical.Image.Digest != subject.String() {
 		return fmt.Errorf("one of another image, %q", p.Critical.Image.Digest)
 	}
-	if name, err := canonical(p.Critical.Identity.Reference); err != nil || name != v.name {
+	if name, err := trust.CheckPrefix(p.Critical.Identity.Reference); err != nil || name != v.name {
 		return fmt.Errorf("one for another name, %q", p.Critical.Identity.Reference)
 	}
 	return nil

@@ -1,9 +1,11 @@
-package trust
+package signature
 
 import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/gantryrun/gantry/image/trust"
 )
 
 // TestFixtures: every image that the real cosign signed, in both formats, gets its verdict.
@@ -24,10 +26,10 @@ func TestFixtures(t *testing.T) {
 		t.Run(tc.image, func(t *testing.T) {
 			repository, _, _ := strings.Cut(tc.image, ":")
 			subject := tags[tc.image]
-			evidence, err := p.Verify(t.Context(), repos[repository], "registry.example/"+repository, subject)
+			evidence, err := Verify(t.Context(), p, repos[repository], "registry.example/"+repository, subject)
 			if tc.format == "" {
-				if !errors.Is(err, ErrUntrusted) || !strings.Contains(err.Error(), tc.says) {
-					t.Fatalf("got %+v, %v; want ErrUntrusted with %q", evidence, err, tc.says)
+				if !errors.Is(err, trust.ErrUntrusted) || !strings.Contains(err.Error(), tc.says) {
+					t.Fatalf("got %+v, %v; want trust.ErrUntrusted with %q", evidence, err, tc.says)
 				}
 				return
 			}
@@ -41,7 +43,7 @@ func TestFixtures(t *testing.T) {
 		})
 	}
 	t.Run("dev/app:1", func(t *testing.T) {
-		evidence, err := p.Verify(t.Context(), repos["dev/app"], "registry.example/dev/app", tags["dev/app:1"])
+		evidence, err := Verify(t.Context(), p, repos["dev/app"], "registry.example/dev/app", tags["dev/app:1"])
 		if err != nil || evidence.Rule != "default" || evidence.String() != "digest" {
 			t.Errorf("no policy covers it: got %+v, %v", evidence, err)
 		}
@@ -55,7 +57,7 @@ func TestFixturesElsewhere(t *testing.T) {
 	both := trusting(t, "registry.example/prod", k1, k2)
 	for _, name := range []string{"prod/app:1", "prod/app:2", "prod/bundle:1", "prod/bundle:2"} {
 		repository, _, _ := strings.Cut(name, ":")
-		if _, err := both.Verify(t.Context(), repos[repository], "registry.example/"+repository, tags[name]); err != nil {
+		if _, err := Verify(t.Context(), both, repos[repository], "registry.example/"+repository, tags[name]); err != nil {
 			t.Errorf("%s, both keys trusted: %v", name, err)
 		}
 	}
@@ -74,7 +76,7 @@ func TestFixturesElsewhere(t *testing.T) {
 				subject = tags["prod/unsigned:1"]
 				r.manifests["sha256-"+subject.Encoded()] = r.manifests["sha256-"+tags["prod/bundle:1"].Encoded()]
 			}
-			if evidence, err := both.Verify(t.Context(), r, tc.name, subject); !errors.Is(err, ErrUntrusted) {
+			if evidence, err := Verify(t.Context(), both, r, tc.name, subject); !errors.Is(err, trust.ErrUntrusted) {
 				t.Errorf("accepted: %+v, %v", evidence, err)
 			}
 		})

@@ -1,4 +1,4 @@
-package trust
+package signature
 
 import (
 	"bytes"
@@ -14,6 +14,8 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+
+	"github.com/gantryrun/gantry/image/trust"
 )
 
 // OpenPGP's packets (RFC 9580, section 5).
@@ -47,22 +49,25 @@ func parseOpenPGP(data []byte) (*Key, error) {
 	}
 	list, err := openpgp.ReadKeyRing(bytes.NewReader(raw))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrKey, err)
+		return nil, fmt.Errorf("%w: %w", trust.ErrKey, err)
 	}
 	if len(list) != 1 {
-		return nil, fmt.Errorf("%w: %d keys in one file", ErrKey, len(list))
+		return nil, fmt.Errorf("%w: %d keys in one file", trust.ErrKey, len(list))
 	}
 	entity := list[0]
 	if _, ok := entity.SigningKey(time.Now(), floor()); !ok {
 		return nil, fmt.Errorf("%w: OpenPGP key %X: no part of it may sign now: expired, revoked, or too weak (SHA-1, RSA below %d bits, DSA)",
-			ErrKey, entity.PrimaryKey.Fingerprint, minRSA)
+			trust.ErrKey, entity.PrimaryKey.Fingerprint, minRSA)
 	}
 	kind := "OpenPGP"
 	if _, id := entity.PrimaryIdentity(time.Now(), floor()); id != nil {
 		kind += " " + id.Name
 	}
-	return &Key{Fingerprint: hex.EncodeToString(entity.PrimaryKey.Fingerprint), Kind: kind, entity: entity}, nil
+	return &Key{Key: trust.Key{Fingerprint: hex.EncodeToString(entity.PrimaryKey.Fingerprint), Kind: kind}, entity: entity}, nil
 }
+
+// maxKey bounds what is unpacked of an armored block.
+const maxKey = 1 << 20
 
 // dearmor returns the packets in data, which is binary or one armored block with nothing around it.
 func dearmor(data []byte, blockType string) ([]byte, error) {
@@ -71,18 +76,18 @@ func dearmor(data []byte, blockType string) ([]byte, error) {
 		return data, nil
 	}
 	if !bytes.HasPrefix(trimmed, []byte("-----BEGIN ")) || bytes.Count(trimmed, []byte("-----BEGIN ")) != 1 {
-		return nil, fmt.Errorf("%w: want one OpenPGP block and nothing else in the file", ErrKey)
+		return nil, fmt.Errorf("%w: want one OpenPGP block and nothing else in the file", trust.ErrKey)
 	}
 	if end := "-----END " + blockType + "-----"; !bytes.HasSuffix(trimmed, []byte(end)) {
-		return nil, fmt.Errorf("%w: want a block that ends with %s", ErrKey, end)
+		return nil, fmt.Errorf("%w: want a block that ends with %s", trust.ErrKey, end)
 	}
 	block, err := armor.Decode(bytes.NewReader(trimmed))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrKey, err)
+		return nil, fmt.Errorf("%w: %w", trust.ErrKey, err)
 	}
-	raw, err := io.ReadAll(io.LimitReader(block.Body, maxFile))
+	raw, err := io.ReadAll(io.LimitReader(block.Body, maxKey))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrKey, err)
+		return nil, fmt.Errorf("%w: %w", trust.ErrKey, err)
 	}
 	return raw, nil
 }
@@ -98,17 +103,17 @@ func checkPackets(raw []byte, want int, allowed ...uint8) error {
 		}
 		switch {
 		case err != nil:
-			return fmt.Errorf("%w: %w", ErrKey, err)
+			return fmt.Errorf("%w: %w", trust.ErrKey, err)
 		case p.Tag == tagSecretKey || p.Tag == tagSecretSubkey:
-			return fmt.Errorf("%w: this is a secret key: export the public one", ErrKey)
+			return fmt.Errorf("%w: this is a secret key: export the public one", trust.ErrKey)
 		case !slices.Contains(allowed, p.Tag):
-			return fmt.Errorf("%w: OpenPGP packet of kind %d", ErrKey, p.Tag)
+			return fmt.Errorf("%w: OpenPGP packet of kind %d", trust.ErrKey, p.Tag)
 		case p.Tag == allowed[0]:
 			count++
 		}
 	}
 	if count != want {
-		return fmt.Errorf("%w: %d of them in one file: want %d", ErrKey, count, want)
+		return fmt.Errorf("%w: %d of them in one file: want %d", trust.ErrKey, count, want)
 	}
 	return nil
 }
@@ -124,7 +129,7 @@ func (k *Key) verifyOpenPGP(signed io.Reader, sig []byte, now time.Time) error {
 		err = checkPackets(raw, 1, tagSignature)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %s", errSignature, strings.TrimPrefix(err.Error(), ErrKey.Error()+": "))
+		return fmt.Errorf("%w: %s", errSignature, strings.TrimPrefix(err.Error(), trust.ErrKey.Error()+": "))
 	}
 	config := floor()
 	config.Time = func() time.Time { return now }

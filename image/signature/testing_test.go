@@ -1,4 +1,4 @@
-package trust
+package signature
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/trust"
 )
 
 // repo is a repository in memory: manifests by tag and digest, blobs. It speaks for what a registry would hold.
@@ -130,41 +131,20 @@ func fixtures(t testing.TB) (repos map[string]*repo, tags map[string]digest.Dige
 	return repos, tags
 }
 
-// config makes a configuration directory with files: path, content, path, content...
-func config(t testing.TB, files ...string) string {
+// trusting adds keys to a new configuration directory and loads it.
+func trusting(t testing.TB, prefix string, keys ...*Key) *trust.Policy {
 	t.Helper()
 	dir := t.TempDir()
-	for i := 0; i < len(files); i += 2 {
-		path := filepath.Join(dir, files[i])
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(files[i+1]), 0o644); err != nil {
+	for _, k := range keys {
+		if _, err := trust.Add(dir, prefix, k.Key); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return dir
-}
-
-func mustLoad(t testing.TB, dirs ...string) *Policy {
-	t.Helper()
-	p, err := Load(dirs)
+	p, err := trust.Load([]string{dir})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
-}
-
-// trusting adds keys to a new configuration directory and loads it.
-func trusting(t testing.TB, prefix string, keys ...*Key) *Policy {
-	t.Helper()
-	dir := t.TempDir()
-	for _, k := range keys {
-		if _, err := Add(dir, prefix, k); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return mustLoad(t, dir)
 }
 
 func keyFile(t testing.TB, path string) *Key {

@@ -1,4 +1,4 @@
-package trust
+package signature
 
 import (
 	"bytes"
@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,12 +21,12 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/gantryrun/gantry/image/trust"
 )
 
-func mkfifo(path string) error { return syscall.Mkfifo(path, 0o600) }
-
 func TestParseKeyRefuses(t *testing.T) {
-	good := ecdsaSigner(t, elliptic.P256(), crypto.SHA256).key.data
+	good := ecdsaSigner(t, elliptic.P256(), crypto.SHA256).key.Data
 	p521, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -67,13 +66,13 @@ func TestParseKeyRefuses(t *testing.T) {
 		"OpenPGP cut":        pgp[:len(pgp)-5],
 	} {
 		t.Run(name, func(t *testing.T) {
-			if key, err := ParseKey(data); !errors.Is(err, ErrKey) {
+			if key, err := ParseKey(data); !errors.Is(err, trust.ErrKey) {
 				t.Errorf("got %+v, %v", key, err)
 			}
 		})
 	}
 	for name, data := range map[string][]byte{"PEM": good, "OpenPGP": pgp, "armored": []byte(armored(t, pgp))} {
-		if key, err := ParseKey(data); err != nil || !IsFingerprint(key.Fingerprint) {
+		if key, err := ParseKey(data); err != nil || !trust.IsFingerprint(key.Fingerprint) {
 			t.Errorf("%s: %+v, %v", name, key, err)
 		}
 	}
@@ -141,8 +140,8 @@ func TestVerifyFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := trusting(t, "example.com/app", key, ecdsaSigner(t, elliptic.P256(), crypto.SHA256).key)
-	verify := func(p *Policy, name, message string, sig []byte) error {
-		evidence, err := p.VerifyFile(name, strings.NewReader(message), sig, digest.FromString(message))
+	verify := func(p *trust.Policy, name, message string, sig []byte) error {
+		evidence, err := VerifyFile(p, name, strings.NewReader(message), sig, digest.FromString(message))
 		if err == nil && evidence.Format == FormatOpenPGP && evidence.Key != key.Fingerprint {
 			t.Errorf("evidence is %+v", evidence)
 		}
@@ -179,7 +178,7 @@ func TestVerifyFile(t *testing.T) {
 		"nothing in armor":    {message, []byte("-----BEGIN PGP SIGNATURE-----\n\n=\n-----END PGP SIGNATURE-----\n")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := verify(p, "example.com/app", tc.message, tc.sig); !errors.Is(err, ErrUntrusted) {
+			if err := verify(p, "example.com/app", tc.message, tc.sig); !errors.Is(err, trust.ErrUntrusted) {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -248,7 +247,7 @@ func TestGPG(t *testing.T) {
 		})
 	}
 	t.Run("two keys", func(t *testing.T) {
-		if _, err := ParseKey(run("--armor", "--export", "ed25519@example.com", "nistp256@example.com")); !errors.Is(err, ErrKey) {
+		if _, err := ParseKey(run("--armor", "--export", "ed25519@example.com", "nistp256@example.com")); !errors.Is(err, trust.ErrKey) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -264,6 +263,41 @@ func TestGPG(t *testing.T) {
 		}
 		if err := key.verifyOpenPGP(content(), sig, time.Now().Add(48*time.Hour)); !errors.Is(err, errSignature) {
 			t.Errorf("in two days: %v", err)
+		}
+	})
+}
+
+// TestOtherKey: a file that holds another key than its name says is a broken configuration.
+func TestOtherKey(t *testing.T) {
+	key := keyFile(t, "testdata/cosign/k1.pub").Key
+	key.Fingerprint = strings.Repeat("a", 64)
+	dir := t.TempDir()
+	if _, err := trust.Add(dir, "registry.example", key); err != nil {
+		t.Fatal(err)
+	}
+	p, err := trust.Load([]string{dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Verify(t.Context(), p, newRepo(), testName, subject); !errors.Is(err, trust.ErrConfig) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func FuzzPayload(f *testing.F) {
+	f.Add([]byte(simpleText(testName, subject.String(), simplePayload)))
+	f.Add([]byte(statementText(statementType, predicateType, testHex)))
+	f.Add([]byte(envelope(payloadType, "{}", []byte("x"))))
+	v := &verifier{name: testName}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if v.checkPayload(data, subject) == nil && !strings.Contains(string(data), testHex[:8]) && !strings.Contains(string(data), `\u`) {
+			t.Errorf("accepted %q", data)
+		}
+		if checkStatement(data, subject) == nil && !strings.Contains(string(data), testHex[:8]) && !strings.Contains(string(data), `\u`) {
+			t.Errorf("accepted %q", data)
+		}
+		if key, err := v.bundle(data, subject); err == nil {
+			t.Errorf("accepted by %v", key)
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package trust
+package signature
 
 import (
 	"bytes"
@@ -12,20 +12,18 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"path/filepath"
 
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+
+	"github.com/gantryrun/gantry/image/trust"
 )
 
 // Key is a public key that signatures may be checked with: one of cosign's (PEM), or an OpenPGP key.
 type Key struct {
-	// Fingerprint in lower-case hex: OpenPGP's own, or the SHA-256 of a PEM key's DER.
-	Fingerprint string
-	// Kind says to people what it is: "ECDSA P-256", "OpenPGP RSA 4096, Jane <j@example.com>".
-	Kind string
-
+	trust.Key
 	public crypto.PublicKey // of a PEM key
 	entity *openpgp.Entity  // of an OpenPGP key
-	data   []byte           // as it is stored
 }
 
 // minRSA is the shortest RSA key that is accepted, in bits, of either kind.
@@ -38,7 +36,7 @@ func ParseKey(data []byte) (*Key, error) {
 	var err error
 	switch trimmed := bytes.TrimSpace(data); {
 	case len(trimmed) == 0:
-		err = fmt.Errorf("%w: empty", ErrKey)
+		err = fmt.Errorf("%w: empty", trust.ErrKey)
 	case bytes.HasPrefix(trimmed, []byte("-----BEGIN PGP")), trimmed[0]&0x80 != 0: // every OpenPGP packet has that bit
 		key, err = parseOpenPGP(data)
 	default:
@@ -47,7 +45,7 @@ func ParseKey(data []byte) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	key.data = bytes.Clone(data)
+	key.Data = bytes.Clone(data)
 	return key, nil
 }
 
@@ -55,33 +53,33 @@ func parsePEM(data []byte) (*Key, error) {
 	block, rest := pem.Decode(data)
 	switch {
 	case block == nil || !bytes.HasPrefix(data, []byte("-----BEGIN ")):
-		return nil, fmt.Errorf("%w: neither PEM nor OpenPGP", ErrKey)
+		return nil, fmt.Errorf("%w: neither PEM nor OpenPGP", trust.ErrKey)
 	case len(bytes.TrimSpace(rest)) > 0:
-		return nil, fmt.Errorf("%w: something follows the first key in the file: one key per file", ErrKey)
+		return nil, fmt.Errorf("%w: something follows the first key in the file: one key per file", trust.ErrKey)
 	case block.Type != "PUBLIC KEY" || len(block.Headers) > 0:
-		return nil, fmt.Errorf("%w: PEM block %q: want PUBLIC KEY, as cosign public-key prints it", ErrKey, block.Type)
+		return nil, fmt.Errorf("%w: PEM block %q: want PUBLIC KEY, as cosign public-key prints it", trust.ErrKey, block.Type)
 	}
 	public, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrKey, err)
+		return nil, fmt.Errorf("%w: %w", trust.ErrKey, err)
 	}
 	sum := sha256.Sum256(block.Bytes)
-	key := &Key{Fingerprint: hex.EncodeToString(sum[:]), public: public}
+	key := &Key{Key: trust.Key{Fingerprint: hex.EncodeToString(sum[:])}, public: public}
 	switch k := public.(type) {
 	case *ecdsa.PublicKey:
 		if k.Curve != elliptic.P256() && k.Curve != elliptic.P384() {
-			return nil, fmt.Errorf("%w: curve %s: want P-256 or P-384", ErrKey, k.Curve.Params().Name)
+			return nil, fmt.Errorf("%w: curve %s: want P-256 or P-384", trust.ErrKey, k.Curve.Params().Name)
 		}
 		key.Kind = "ECDSA " + k.Curve.Params().Name
 	case ed25519.PublicKey:
 		key.Kind = "Ed25519"
 	case *rsa.PublicKey:
 		if k.N.BitLen() < minRSA {
-			return nil, fmt.Errorf("%w: RSA of %d bits: want %d or more", ErrKey, k.N.BitLen(), minRSA)
+			return nil, fmt.Errorf("%w: RSA of %d bits: want %d or more", trust.ErrKey, k.N.BitLen(), minRSA)
 		}
 		key.Kind = fmt.Sprintf("RSA %d", k.N.BitLen())
 	default:
-		return nil, fmt.Errorf("%w: algorithm %T", ErrKey, public)
+		return nil, fmt.Errorf("%w: algorithm %T", trust.ErrKey, public)
 	}
 	return key, nil
 }
@@ -114,4 +112,32 @@ func hashesOf(k *ecdsa.PublicKey) []crypto.Hash {
 		return []crypto.Hash{crypto.SHA384, crypto.SHA256}
 	}
 	return []crypto.Hash{crypto.SHA256}
+}
+
+// readKeys reads the keys that a decision counts on.
+func readKeys(d trust.Decision) ([]*Key, error) {
+	var list []*Key
+	for _, path := range d.Keys {
+		key, err := readKey(path)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", trust.ErrConfig, err)
+		}
+		list = append(list, key)
+	}
+	return list, nil
+}
+
+func readKey(path string) (*Key, error) {
+	data, err := trust.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	key, err := ParseKey(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if key.Fingerprint != filepath.Base(path) {
+		return nil, fmt.Errorf("%s holds another key: %s", path, key.Fingerprint)
+	}
+	return key, nil
 }

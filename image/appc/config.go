@@ -1,4 +1,4 @@
-package aci
+package appc
 
 import (
 	"fmt"
@@ -31,8 +31,8 @@ var platforms = map[string]ocispec.Platform{
 	"ppc64": {Architecture: "ppc64"}, "ppc64le": {Architecture: "ppc64le"}, "s390x": {Architecture: "s390x"},
 }
 
-// platform that the labels name; what they leave open is as wanted.
-func (m *Manifest) platform(want ocispec.Platform) (ocispec.Platform, error) {
+// Platform that the labels name; what they leave open is as wanted.
+func (m *Manifest) Platform(want ocispec.Platform) (ocispec.Platform, error) {
 	p := ocispec.Platform{OS: want.OS, Architecture: want.Architecture, Variant: want.Variant}
 	if os := m.Label("os"); os != "" {
 		p.OS = os
@@ -47,8 +47,8 @@ func (m *Manifest) platform(want ocispec.Platform) (ocispec.Platform, error) {
 	return p, nil
 }
 
-// archOf is appc's word for a platform's architecture.
-func archOf(p ocispec.Platform) string {
+// ArchOf is appc's word for a platform's architecture.
+func ArchOf(p ocispec.Platform) string {
 	for arch, known := range platforms {
 		if known.Architecture == p.Architecture && (known.Variant == p.Variant || known.Variant == "") {
 			return arch
@@ -57,9 +57,16 @@ func archOf(p ocispec.Platform) string {
 	return p.Architecture
 }
 
-// config of the OCI image: the app of m over layers, lowest first.
-func (m *Manifest) config(want ocispec.Platform, id string, layers []Layer) (*ocispec.Image, error) {
-	platform, err := m.platform(want)
+// Layer is what lies below rootfs/ of one ACI, as a tar.
+type Layer struct {
+	Name   string // of the ACI
+	DiffID digest.Digest
+	Size   int64
+}
+
+// ImageConfig is the configuration of the OCI image: the app of m over layers, lowest first.
+func (m *Manifest) ImageConfig(want ocispec.Platform, id string, layers []Layer) (*ocispec.Image, error) {
+	platform, err := m.Platform(want)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package trust
+package signature
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/gantryrun/gantry/image"
+	"github.com/gantryrun/gantry/image/trust"
 )
 
 // Source is the repository that an image came from, where its signatures are too. What it returns is bounded in size;
@@ -39,18 +40,18 @@ const (
 	maxPayload    = 256 << 10
 )
 
-// Verify says whether the image of that name (see NameOf) may be used. Digests are what the name led to: an index and
+// Verify says whether the image of that name (see trust.NameOf) may be used. Digests are what the name led to: an index and
 // the manifest chosen from it, or the manifest alone; a signature over one of them is enough, because the one holds the
-// digest of the other. The error is ErrUntrusted, ErrConfig, or what the source had to say.
-func (p *Policy) Verify(ctx context.Context, src Source, name string, digests ...digest.Digest) (image.Evidence, error) {
+// digest of the other. The error is trust.ErrUntrusted, trust.ErrConfig, or what the source had to say.
+func Verify(ctx context.Context, p *trust.Policy, src Source, name string, digests ...digest.Digest) (image.Evidence, error) {
 	d := p.For(name)
 	if err := d.Refusal(name); err != nil {
 		return image.Evidence{}, err
 	}
-	if d.Require == Digest {
+	if d.Require == trust.Digest {
 		return image.Evidence{Rule: d.Rule, Time: time.Now().UTC()}, nil
 	}
-	keys, err := d.keys()
+	keys, err := readKeys(d)
 	if err != nil {
 		return image.Evidence{}, err
 	}
@@ -120,12 +121,12 @@ func (v *verifier) counted() bool {
 	return v.seen <= maxSignatures
 }
 
-func (v *verifier) refusal(d Decision, digests []digest.Digest) error {
+func (v *verifier) refusal(d trust.Decision, digests []digest.Digest) error {
 	why := "it has no signature"
 	if len(v.reasons) > 0 {
 		why = "no signature of it counts: " + strings.Join(v.reasons, ", ")
 	}
-	return fmt.Errorf("%w: %s@%s has to be signed (rule for %s): %s", ErrUntrusted, v.name, digests[0], d.Rule, why)
+	return d.Lacking(v.name+"@"+digests[0].String(), errors.New(why))
 }
 
 // signer is the key that made sig over message, or nil.
@@ -140,25 +141,25 @@ func (v *verifier) signer(message, sig []byte) *Key {
 
 // VerifyFile says whether an ACI of that name may be used: sig is the detached OpenPGP signature that came with it, nil
 // if none did. Subject, the digest of what is signed, goes into the record.
-func (p *Policy) VerifyFile(name string, signed io.Reader, sig []byte, subject digest.Digest) (image.Evidence, error) {
+func VerifyFile(p *trust.Policy, name string, signed io.Reader, sig []byte, subject digest.Digest) (image.Evidence, error) {
 	d := p.For(name)
 	if err := d.Refusal(name); err != nil {
 		return image.Evidence{}, err
 	}
 	now := time.Now()
-	if d.Require == Digest {
+	if d.Require == trust.Digest {
 		return image.Evidence{Rule: d.Rule, Time: now.UTC()}, nil
 	}
 	if sig == nil {
-		return image.Evidence{}, fmt.Errorf("%w: %s has to be signed (rule for %s): no signature (.asc) came with it", ErrUntrusted, called(name), d.Rule)
+		return image.Evidence{}, d.Lacking(name, errors.New("no signature (.asc) came with it"))
 	}
-	keys, err := d.keys()
+	keys, err := readKeys(d)
 	if err != nil {
 		return image.Evidence{}, err
 	}
 	key, err := findSigner(keys, signed, sig, now)
 	if errors.Is(err, errSignature) {
-		return image.Evidence{}, fmt.Errorf("%w: %s has to be signed (rule for %s): %w", ErrUntrusted, called(name), d.Rule, err)
+		return image.Evidence{}, d.Lacking(name, err)
 	}
 	if err != nil {
 		return image.Evidence{}, err
@@ -183,20 +184,4 @@ func findSigner(keys []*Key, signed io.Reader, sig []byte, now time.Time) (*Key,
 		}
 	}
 	return nil, err
-}
-
-// Recheck says whether an image in the store may be used under that name today: with the rules and keys of now, and
-// what was verified when it was fetched. It reads no key, only which are trusted.
-func (p *Policy) Recheck(name string, evidence image.Evidence) error {
-	d := p.For(name)
-	if err := d.Refusal(name); err != nil || d.Require == Digest {
-		return err
-	}
-	switch {
-	case evidence.Format == "":
-		return fmt.Errorf("%w: %s has to be signed (rule for %s), and was fetched without verification: fetch it again", ErrUntrusted, called(name), d.Rule)
-	case p.keys[d.scope][evidence.Key] == "":
-		return fmt.Errorf("%w: %s is signed by key %s, which is not trusted for it (any more)", ErrUntrusted, called(name), evidence.Key)
-	}
-	return nil
 }

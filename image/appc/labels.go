@@ -1,4 +1,4 @@
-package aci
+package appc
 
 import (
 	"encoding/json"

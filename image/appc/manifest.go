@@ -1,4 +1,4 @@
-package aci
+package appc
 
 import (
 	"encoding/json"
@@ -10,8 +10,13 @@ import (
 	"github.com/gantryrun/gantry/image/strictjson"
 )
 
-// ErrInvalid: an archive or manifest that is broken, or says what cannot be.
-var ErrInvalid = errors.New("invalid appc image")
+// Errors that callers branch on.
+var (
+	// ErrInvalid: an archive or manifest that is broken, or says what cannot be.
+	ErrInvalid = errors.New("invalid appc image")
+	// ErrNotFound: discovery leads nowhere.
+	ErrNotFound = errors.New("no appc image found")
+)
 
 // Manifest is an appc image manifest (spec, aci.md, "Image Manifest Schema").
 type Manifest struct {
@@ -85,14 +90,14 @@ type Dependency struct {
 
 // Bounds of a manifest.
 const (
-	maxManifest     = 1 << 20
+	MaxManifest     = 1 << 20 // bytes
 	maxDependencies = 64
 	maxPorts        = 1024
 	maxPath         = 4096
 )
 
-// parseManifest reads a manifest. Unknown fields are refused, and so is whatever could not be what it says.
-func parseManifest(data []byte) (*Manifest, error) {
+// ParseManifest reads a manifest. Unknown fields are refused, and so is whatever could not be what it says.
+func ParseManifest(data []byte) (*Manifest, error) {
 	m := &Manifest{}
 	if err := strictjson.Decode(data, m); err != nil {
 		return nil, fmt.Errorf("%w: manifest: %w", ErrInvalid, err)
@@ -109,25 +114,25 @@ func (m *Manifest) check() error {
 		return fmt.Errorf("acKind %q: want ImageManifest", m.Kind)
 	case !strings.HasPrefix(m.Version, "0."):
 		return fmt.Errorf("acVersion %q: want 0.x", m.Version)
-	case !isIdentifier(m.Name):
+	case !IsIdentifier(m.Name):
 		return fmt.Errorf("name %q", m.Name)
 	case len(m.Dependencies) > maxDependencies:
 		return fmt.Errorf("%d dependencies, %d allowed", len(m.Dependencies), maxDependencies)
 	}
-	if err := checkPairs("label", m.Labels); err != nil {
+	if err := CheckPairs("label", m.Labels); err != nil {
 		return err
 	}
-	if err := checkPairs("annotation", m.Annotations); err != nil {
+	if err := CheckPairs("annotation", m.Annotations); err != nil {
 		return err
 	}
 	for _, d := range m.Dependencies {
-		if !isIdentifier(d.ImageName) {
+		if !IsIdentifier(d.ImageName) {
 			return fmt.Errorf("dependency %q", d.ImageName)
 		}
 		if d.ImageID != "" && !isImageID(d.ImageID) {
 			return fmt.Errorf("dependency %s: imageID %q", d.ImageName, d.ImageID)
 		}
-		if err := checkPairs("label", d.Labels); err != nil {
+		if err := CheckPairs("label", d.Labels); err != nil {
 			return err
 		}
 	}
@@ -181,7 +186,7 @@ func (a *App) checkKept() error {
 		}
 	}
 	for _, i := range a.Isolators {
-		if !isIdentifier(i.Name) {
+		if !IsIdentifier(i.Name) {
 			return fmt.Errorf("isolator %q", i.Name)
 		}
 	}
@@ -223,11 +228,11 @@ func (a *App) checkPorts() error {
 	return nil
 }
 
-// checkPairs: each name once. (Of two the spec says nothing.)
-func checkPairs(what string, list []Pair) error {
+// CheckPairs: each name once. (Of two the spec says nothing.)
+func CheckPairs(what string, list []Pair) error {
 	seen := map[string]bool{}
 	for _, p := range list {
-		if !isIdentifier(p.Name) || seen[p.Name] || strings.ContainsRune(p.Value, 0) {
+		if !IsIdentifier(p.Name) || seen[p.Name] || strings.ContainsRune(p.Value, 0) {
 			return fmt.Errorf("%s %q", what, p.Name)
 		}
 		seen[p.Name] = true
@@ -249,8 +254,8 @@ func find(list []Pair, name string) string {
 
 const alphanumeric = "abcdefghijklmnopqrstuvwxyz0123456789"
 
-// isIdentifier: the spec's AC Identifier, [a-z0-9]+([-._~/][a-z0-9]+)*.
-func isIdentifier(s string) bool { return isSeparated(s, "-._~/") }
+// IsIdentifier: the spec's AC Identifier, [a-z0-9]+([-._~/][a-z0-9]+)*.
+func IsIdentifier(s string) bool { return isSeparated(s, "-._~/") }
 
 // isName: the spec's AC Name, without slashes and the like.
 func isName(s string) bool { return isSeparated(s, "-") }

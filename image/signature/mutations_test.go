@@ -1,4 +1,4 @@
-package trust
+package signature
 
 import (
 	"crypto"
@@ -18,6 +18,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/gantryrun/gantry/image/trust"
 )
 
 // signer makes signatures of both formats, and wrong ones.
@@ -140,12 +142,12 @@ func TestAlgorithms(t *testing.T) {
 			r := newRepo()
 			text := simpleText(testName, subject.String(), simplePayload)
 			s.putSimple(t, r, text, s.sign(t, []byte(text)))
-			if evidence, err := p.Verify(t.Context(), r, testName, subject); err != nil || evidence.Format != FormatSimple {
+			if evidence, err := Verify(t.Context(), p, r, testName, subject); err != nil || evidence.Format != FormatSimple {
 				t.Errorf("simple: %+v, %v", evidence, err)
 			}
 			r = newRepo()
 			s.putBundle(t, r, subject, s.goodBundle(t, statementText(statementType, predicateType, testHex)))
-			if evidence, err := p.Verify(t.Context(), r, testName, subject); err != nil || evidence.Format != FormatBundle {
+			if evidence, err := Verify(t.Context(), p, r, testName, subject); err != nil || evidence.Format != FormatBundle {
 				t.Errorf("bundle: %+v, %v", evidence, err)
 			}
 		})
@@ -244,8 +246,8 @@ func TestMutations(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRepo()
 			put(t, r)
-			if evidence, err := p.Verify(t.Context(), r, testName, subject); !errors.Is(err, ErrUntrusted) {
-				t.Fatalf("got %+v, %v: want ErrUntrusted", evidence, err)
+			if evidence, err := Verify(t.Context(), p, r, testName, subject); !errors.Is(err, trust.ErrUntrusted) {
+				t.Fatalf("got %+v, %v: want trust.ErrUntrusted", evidence, err)
 			} else if strings.ContainsAny(err.Error(), "\n\x1b") {
 				t.Errorf("error is not one line: %q", err)
 			}
@@ -258,7 +260,7 @@ func TestMutations(t *testing.T) {
 		for _, put := range []func(*testing.T, *repo){simple(good), bundle(fine)} {
 			r := newRepo()
 			put(t, r)
-			if _, err := p.Verify(t.Context(), r, testName, subject); err != nil {
+			if _, err := Verify(t.Context(), p, r, testName, subject); err != nil {
 				t.Error(err)
 			}
 		}
@@ -267,7 +269,7 @@ func TestMutations(t *testing.T) {
 		r := newRepo()
 		simple(simpleText("other.example/x", subject.String(), simplePayload))(t, r)
 		bundle(fine)(t, r)
-		if evidence, err := p.Verify(t.Context(), r, testName, subject); err != nil || evidence.Format != FormatBundle {
+		if evidence, err := Verify(t.Context(), p, r, testName, subject); err != nil || evidence.Format != FormatBundle {
 			t.Errorf("%+v, %v", evidence, err)
 		}
 	})
@@ -288,7 +290,7 @@ func TestManySignatures(t *testing.T) {
 	}
 	r.putManifest(t, signatureTag(subject), ocispec.Manifest{Versioned: v2, Layers: layers})
 	r.putManifest(t, "sha256-"+subject.Encoded(), ocispec.Index{Versioned: v2, Manifests: referrers})
-	if _, err := p.Verify(t.Context(), r, testName, subject); !errors.Is(err, ErrUntrusted) || r.asked > maxSignatures+maxReferrers+5 {
+	if _, err := Verify(t.Context(), p, r, testName, subject); !errors.Is(err, trust.ErrUntrusted) || r.asked > maxSignatures+maxReferrers+5 {
 		t.Errorf("asked %d times: %v", r.asked, err)
 	}
 }
