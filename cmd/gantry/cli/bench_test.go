@@ -12,7 +12,7 @@ func BenchmarkParse(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		e := &env{stdin: os.Stdin, stdout: &results{File: os.Stdout}, stderr: os.Stderr, insecure: insecure{}}
-		newRoot(e)
+		addVerbs(newRoot(e), e, "run")
 	}
 }
 

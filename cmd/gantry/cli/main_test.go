@@ -171,6 +171,20 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// TestOneVerb: whoever calls a verb, by any of its names, gets the command, and pays for no other.
+func TestOneVerb(t *testing.T) {
+	for _, cmd := range wholeTree().Commands() {
+		for _, name := range append(cmd.Aliases, cmd.Name()) {
+			e := &env{insecure: insecure{}}
+			root := newRoot(e)
+			addVerbs(root, e, name)
+			if got := root.Commands(); len(got) != 1 || got[0].Name() != cmd.Name() {
+				t.Errorf("%s: %d commands", name, len(got))
+			}
+		}
+	}
+}
+
 // TestInsecureOptions: one warning for each check that is off, once, wherever the flag stands.
 func TestInsecureOptions(t *testing.T) {
 	_, stderr, _ := gantry(t, "--insecure-options=seccomp,image", "list")

@@ -45,7 +45,9 @@ func execute(args []string, stdin, stdout, stderr *os.File) int {
 	ctx, interrupts := catchInterrupts(context.Background())
 	e.giveBack = interrupts.giveBack
 	root := newRoot(e)
-	root.SetArgs(verbFirst(args, root.PersistentFlags()))
+	args, verb := verbFirst(args, root.PersistentFlags())
+	addVerbs(root, e, verb)
+	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err = e.stdout.outcome(err); err == nil {
 		return 0
@@ -65,8 +67,9 @@ func interrupted(err error, by unix.Signal) error {
 	return fmt.Errorf("%w: interrupted by %s", err, unix.SignalName(by))
 }
 
-// verbFirst moves flags that are no global ones behind the verb: with rkt the flags of a verb could stand before it.
-func verbFirst(args []string, global *pflag.FlagSet) []string {
+// verbFirst moves flags that are no global ones behind the verb, and says which it is, if there is one: with rkt the flags of a verb could
+// stand before it.
+func verbFirst(args []string, global *pflag.FlagSet) (all []string, verb string) {
 	var before, stray []string
 	rest := args
 	for len(rest) > 0 && strings.HasPrefix(rest[0], "--") && rest[0] != "--" {
@@ -83,11 +86,13 @@ func verbFirst(args []string, global *pflag.FlagSet) []string {
 	}
 	switch {
 	case len(rest) == 0 && slices.Equal(stray, []string{"--version"}):
-		return append(before, "version")
-	case len(rest) == 0 || len(stray) == 0:
-		return args
+		return append(before, "version"), "version"
+	case len(rest) == 0:
+		return args, ""
+	case len(stray) == 0:
+		return args, rest[0]
 	}
-	return slices.Concat(before, rest[:1], stray, rest[1:])
+	return slices.Concat(before, rest[:1], stray, rest[1:]), rest[0]
 }
 
 // globalFlagError recognises what pflag says of flags before the verb: cobra asks the root's flag error function only for those
@@ -111,6 +116,7 @@ func verbOf(cmd *cobra.Command) string {
 	return verb
 }
 
+// newRoot is gantry without its verbs: see addVerbs.
 func newRoot(e *env) *cobra.Command {
 	root := newGroup("gantry [global flags]", "Run pods of OCI images without a daemon")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
@@ -132,18 +138,6 @@ func newRoot(e *env) *cobra.Command {
 		return usageError{err}
 	})
 	root.AddGroup(&cobra.Group{ID: "pod", Title: "Pods:"}, &cobra.Group{ID: "image", Title: "Images:"}, &cobra.Group{ID: "host", Title: "This machine:"})
-	for group, cmds := range map[string][]*cobra.Command{
-		"pod": {newRunCommand(e), newPrepareCommand(e), newRunPreparedCommand(e), newListCommand(e), newStatusCommand(e),
-			newInspectCommand(e), newEnterCommand(e), newLogsCommand(e), newAttachCommand(e), newStopCommand(e), newKillCommand(e), newRestartCommand(e), newWaitCommand(e), newStatsCommand(e), newMetricsCommand(e), newAppCommand(e), newExportCommand(e),
-			newRmCommand(e), newGCCommand(e), newCatManifestCommand(e)},
-		"image": {newFetchCommand(e), newImageCommand(e), newTrustCommand(e)},
-		"host":  {newCheckCommand(e), newNetworkCommand(e), newSystemdCommand(e), newVersionCommand(e), newConfigCommand(e), newCompletionCommand(e)},
-	} {
-		for _, c := range cmds {
-			c.GroupID = group
-			root.AddCommand(c)
-		}
-	}
 	root.SetHelpCommand(newHelpCommand())
 	oneUsageLine(root)
 	return root

@@ -93,6 +93,14 @@ func TestSweepArguments(t *testing.T) {
 	}
 }
 
+// wholeTree is gantry with all verbs.
+func wholeTree() *cobra.Command {
+	e := &env{insecure: insecure{}}
+	root := newRoot(e)
+	addVerbs(root, e, "")
+	return root
+}
+
 // verbs are all but those that only hold others.
 func (s *sweep) verbs() (all []string) {
 	var walk func(*cobra.Command)
@@ -104,7 +112,7 @@ func (s *sweep) verbs() (all []string) {
 			walk(sub)
 		}
 	}
-	walk(newRoot(&env{insecure: insecure{}}))
+	walk(wholeTree())
 	return all
 }
 
@@ -162,7 +170,7 @@ func (s *sweep) flags() []sweepFlag {
 			}
 		})
 	}
-	root := newRoot(&env{insecure: insecure{}})
+	root := wholeTree()
 	add(root.PersistentFlags(), "list", false)
 	app, _ := newAppFlags()
 	add(app, "prepare", true)
