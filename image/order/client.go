@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 
 	"github.com/gantryrun/gantry/image"
 	"github.com/gantryrun/gantry/image/strictjson"
@@ -29,6 +30,9 @@ type Client struct {
 // Fetch brings the image that ref names into the store, and gives it that name. It is idempotent. Its errors are those that
 // package fetch gives, in their words.
 func (c *Client) Fetch(ctx context.Context, ref image.Ref, opts Options) error {
+	if n, ok := strings.CutPrefix(opts.Signature, "/dev/fd/"); ok { // a descriptor of ours, as <(...) of a shell names it
+		opts.Signature = fmt.Sprintf("/proc/%d/fd/%s", os.Getpid(), n)
+	}
 	_, err := c.give(ctx, Order{Fetch: &Fetch{Ref: ref, Options: opts}, Events: c.Progress != nil}, nil)
 	return err
 }
