@@ -19,13 +19,13 @@ type contender struct {
 // testCase gives rows of the table.
 type testCase struct {
 	name    string
-	share   int // of the processors: small where the kernel's own threads, which write to the disk, do much of the work
+	share   int // of the processors: small where the kernel's own threads, which write to the disk or take a pod's remains away, do much of the work
 	measure func(ctx context.Context, b *bench) ([]row, error)
 }
 
 const (
-	busy = 262144
-	disk = 8192
+	busy   = 262144
+	shared = 8192
 )
 
 var cases = []testCase{
@@ -35,13 +35,13 @@ var cases = []testCase{
 	{"burst", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.burst(ctx) }},
 	{"exited", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.exited(ctx) }},
 	{"generator", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.generator(ctx) }},
-	{"memory", disk, func(ctx context.Context, b *bench) ([]row, error) { return b.memory(ctx) }},
-	{"thousand", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.thousand(ctx) }},
+	{"memory", shared, func(ctx context.Context, b *bench) ([]row, error) { return b.memory(ctx) }},
+	{"thousand", shared, func(ctx context.Context, b *bench) ([]row, error) { return b.thousand(ctx) }},
 	{"throughput", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.throughput(ctx) }},
 	{"fetch, 1 MB", busy, func(ctx context.Context, b *bench) ([]row, error) { return b.fetchSmall(ctx) }},
-	{"fetch, files", disk, func(ctx context.Context, b *bench) ([]row, error) { return b.fetchFiles(ctx) }},
-	{"fetch, gzip", disk, func(ctx context.Context, b *bench) ([]row, error) { return b.fetchLarge(ctx, "gzip") }},
-	{"fetch, zstd", disk, func(ctx context.Context, b *bench) ([]row, error) { return b.fetchLarge(ctx, "zstd") }},
+	{"fetch, files", shared, func(ctx context.Context, b *bench) ([]row, error) { return b.fetchFiles(ctx) }},
+	{"fetch, gzip", shared, func(ctx context.Context, b *bench) ([]row, error) { return b.fetchLarge(ctx, "gzip") }},
+	{"fetch, zstd", shared, func(ctx context.Context, b *bench) ([]row, error) { return b.fetchLarge(ctx, "zstd") }},
 }
 
 // timings are what a loop took: seconds, by contender, step and round.

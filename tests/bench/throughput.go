@@ -46,7 +46,7 @@ func (b *bench) throughput(ctx context.Context) (rows []row, err error) {
 		{{"gantry", "pod to host", gantry, g.host, 5301}, {"podman", "", podman, p.host, 5301}},
 		{{"gantry", "neighbour of the host to a published port", neighbour, neighbourGateway, 18090}, {"podman", "", neighbour, neighbourGateway, 18091}},
 	} {
-		r := row{name: "TCP, " + paths[0].what, unit: "Gbit/s", limits: []limit{ratio("podman", 0.95)}, rounds: 3}
+		r := row{name: "TCP, " + paths[0].what, unit: "Gbit/s", limits: []limit{ratio("podman", 0.95)}, rounds: 9}
 		var speeds [2][]float64
 		for range r.rounds {
 			for i, path := range paths {
