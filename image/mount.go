@@ -86,6 +86,11 @@ func (s *Store) remount(ctx context.Context, replaced map[digest.Digest]bool) er
 	if len(replaced) == 0 {
 		return nil
 	}
+	release, err := s.Hold() // GC unmounts, too
+	if err != nil {
+		return err
+	}
+	defer release()
 	images, _ := s.List(ctx) // one with a broken record has to be repaired itself
 	unlock, err := s.lockMounts(ctx)
 	if err != nil {

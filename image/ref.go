@@ -154,6 +154,9 @@ func parseFileURL(s string) (Ref, error) {
 
 func parseURL(s string) (Ref, error) {
 	u, err := url.Parse(s)
+	if err == nil && u.User != nil {
+		return Ref{}, fmt.Errorf("%w: credentials in a URL become part of the image's name: write them to auth.d", ErrBadRef)
+	}
 	if err != nil || u.Host == "" || !strings.HasSuffix(u.Path, ".aci") {
 		return Ref{}, fmt.Errorf("%w: only ACI files are fetched by URL; a registry's image is written without https://", ErrBadRef)
 	}

@@ -155,7 +155,8 @@ func newHTTPClient(rt http.RoundTripper) *http.Client {
 		case req.URL.Scheme != "https" && (req.URL.Scheme != "http" || last.Scheme == "https"):
 			return fmt.Errorf("%w: redirect from %s to %s", errForbidden, last.Scheme, req.URL.Scheme)
 		}
-		if req.URL.Host != last.Host { // net/http compares names only: another port is another server
+		// net/http gives each request the headers of the first, and compares names only: a subdomain or port is another server.
+		if req.URL.Host != via[0].URL.Host {
 			req.Header.Del("Authorization")
 			req.Header.Del("Cookie")
 		}
