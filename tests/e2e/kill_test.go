@@ -22,6 +22,9 @@ import (
 
 const kills = 40
 
+// flavours are flags of pods whose processes end in different ways; an odd number, so that each is had with either network.
+var flavours = [][]string{nil, {"--pid=app"}, {"--private-users"}, {"--pid=app", "--private-users"}, {"--pid=host"}}
+
 var pidOf = regexp.MustCompile(`(?m)^pid=(\d+)$`)
 
 // SIGKILL of gantry, which becomes gantry-stage1 on its way, at random moments of its life: no process of the pod
@@ -38,8 +41,8 @@ func TestKill(t *testing.T) {
 	for n := range kills {
 		net := []string{"default", "none"}[n%2]
 		uuidFile := filepath.Join(t.TempDir(), fmt.Sprintf("uuid-%d", n))
-		cmd := h.command(t, "run", "--net="+net, "--uuid-file-save="+uuidFile,
-			image, "--name=a", "--", "sleep", "300", "---", image, "--name=b", "--", "sleep", "300", "---")
+		cmd := h.command(t, append(append([]string{"run", "--net=" + net, "--uuid-file-save=" + uuidFile}, flavours[n%len(flavours)]...),
+			image, "--name=a", "--", "sleep", "300", "---", image, "--name=b", "--", "sleep", "300", "---")...)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}

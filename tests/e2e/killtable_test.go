@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -34,6 +35,7 @@ var victims = []victim{
 	{name: "host's PID namespace", run: []string{"--pid=host"}, script: forks, count: 3},
 	{name: "chroot", run: []string{"--stage1-name=chroot"}, script: forks, count: 3},
 	{name: "PID namespaces of apps", run: []string{"--pid=app"}, script: forks, count: 3},
+	{name: "PID namespaces of apps in private users", run: []string{"--pid=app", "--private-users"}, script: forks, count: 3},
 	{name: "app was added to PID namespaces of apps", run: []string{"--pid=app"}, script: "sleep 1000", then: added, count: 3},
 	{name: "entered in the app's PID namespace", run: []string{"--pid=app"}, script: "sleep 1000", then: entered, count: 3},
 	{name: "probe runs in the app's PID namespace", run: []string{"--pid=app"}, script: "sleep 1000", args: []string{"--ready=exec:sleep 1000"}, count: 2},
@@ -66,7 +68,7 @@ var (
 func TestKillTable(t *testing.T) {
 	for _, v := range victims {
 		for _, who := range []string{"supervisor", "reaper", "app reapers"} {
-			if who == "app reapers" && strings.Join(v.run, "") != "--pid=app" {
+			if who == "app reapers" && !slices.Contains(v.run, "--pid=app") {
 				continue // it has none
 			}
 			t.Run(v.name+"/"+who, func(t *testing.T) {
@@ -129,8 +131,8 @@ func (v victim) reapers(t *testing.T, supervisor int, who string) []int {
 	pattern := "gantry-init reap .*"
 	switch {
 	case who == "app reapers":
-		pattern = "gantry-init reap .*--ready-fd=4"
-	case strings.Join(v.run, "") == "--pid=app":
+		pattern = "gantry-init reap .*--ready-fd=4( --users-fd=5 --born-fd=6)?"
+	case slices.Contains(v.run, "--pid=app"):
 		pattern = "gantry-init reap .*--hostname=.*"
 	}
 	out, err := exec.Command("pgrep", "-xf", "-P", strconv.Itoa(supervisor), pattern).Output()
