@@ -19,7 +19,7 @@ func TestFailure(t *testing.T) {
 		if jsonErr = errors.Join(jsonErr, json.Unmarshal(data, &got)); jsonErr != nil {
 			t.Fatal(jsonErr)
 		}
-		if !errors.Is(fmt.Errorf("more: %w", got.Error), target) || errors.Is(got.Error, image.ErrStalled) != (target == image.ErrStalled) {
+		if !errors.Is(fmt.Errorf("more: %w", got.Error), target) || errors.Is(got.Error, image.ErrStalled) != errors.Is(target, image.ErrStalled) {
 			t.Errorf("%s: %s", name, data)
 		}
 	}
