@@ -320,12 +320,13 @@ func TestPluginThatHangsIsKilled(t *testing.T) {
 
 func TestPluginThatPrintsNonsense(t *testing.T) {
 	tests := map[string]struct{ script, want string }{
-		"not JSON":     {"echo hello", "invalid character"},
-		"null":         {"echo null", ""},
-		"nothing":      {"true", "unexpected end of JSON"},
-		"endless":      {"[ $CNI_COMMAND = ADD ] && exec yes; true", "printed more than"},
-		"error object": {`[ $CNI_COMMAND = ADD ] || exit 0; echo '{"code": 11, "msg": "no more", "details": "try later"}'; exit 1`, "no more; try later"},
-		"stderr only":  {"[ $CNI_COMMAND = ADD ] || exit 0; echo oops >&2; exit 3", `exit status 3: "oops"`},
+		"not JSON":             {"echo hello", "invalid character"},
+		"null":                 {"echo null", ""},
+		"nothing":              {"true", "unexpected end of JSON"},
+		"lines of resolv.conf": {`[ $CNI_COMMAND = ADD ] && echo '{"cniVersion": "1.0.0", "dns": {"search": ["a\\nnameserver 192.0.2.66"]}}'; true`, "a line of its own in resolv.conf"},
+		"endless":              {"[ $CNI_COMMAND = ADD ] && exec yes; true", "printed more than"},
+		"error object":         {`[ $CNI_COMMAND = ADD ] || exit 0; echo '{"code": 11, "msg": "no more", "details": "try later"}'; exit 1`, "no more; try later"},
+		"stderr only":          {"[ $CNI_COMMAND = ADD ] || exit 0; echo oops >&2; exit 3", `exit status 3: "oops"`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

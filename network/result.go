@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
+	"unicode"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 )
@@ -44,6 +47,11 @@ type DNS struct {
 // attachment's, as plugins of old versions name none.
 func convert(a Attachment, netns string, full *types100.Result) (Result, error) {
 	res := Result{Network: a.Network, IfName: a.IfName, DNS: DNS(full.DNS)}
+	for _, s := range slices.Concat(full.DNS.Nameservers, full.DNS.Search, full.DNS.Options, []string{full.DNS.Domain}) {
+		if strings.ContainsFunc(s, unicode.IsControl) {
+			return Result{}, fmt.Errorf("result of network %q: %q would be a line of its own in resolv.conf", a.Network, s)
+		}
+	}
 	for _, i := range full.Interfaces {
 		switch {
 		case i.Name == a.IfName && i.Sandbox == netns:
