@@ -204,3 +204,52 @@ func (m machine) firewalls(t *testing.T) []audit.Finding {
 	}
 	return found
 }
+
+// A container of Docker's and a pod, each with a published port: both are reached, from outside and by each other, and nothing that gantry does
+// changes a rule of Docker's.
+func TestDockerBeside(t *testing.T) {
+	m := ownHost(t)
+	m.neighbour(t)
+	m.sh(t, "gantry run --detach --pod-name=web --port=8080:80/tcp "+busybox+" -- httpd -f -p 80 -h /etc")
+	m.sh(t, "systemctl start docker; tar -C / -c bin/busybox etc/passwd | docker import - bb")
+	m.sh(t, "docker run --detach --name=theirs --publish=8090:80 bb /bin/busybox httpd -f -p 80 -h /etc")
+	answers := func() {
+		t.Helper()
+		for _, ask := range []string{
+			in(8080), in(8090), out("web"), "gantry enter web timeout 3 wget -q -O /dev/null http://192.0.2.1:8090/passwd",
+			"docker exec theirs /bin/busybox timeout 3 /bin/busybox wget -q -O /dev/null http://192.0.2.1:8080/passwd",
+		} {
+			await.Success(t, "an answer to "+ask, func() error {
+				if code, _, stderr := m.run(t, "sh", "-euc", ask); code != 0 {
+					return errors.New(stderr)
+				}
+				return nil
+			})
+		}
+	}
+	answers()
+	saved := func() string {
+		return m.sh(t, `for save in iptables-save ip6tables-save; do $save | grep -v '^#' | sed 's/\[.*//'; done`) // without times and counters
+	}
+	rules := saved()
+	if !strings.Contains(rules, "--dport 8090 -j DNAT") {
+		t.Fatalf("Docker has no rule for its port:\n%s", rules)
+	}
+	unchanged := func(what string) {
+		t.Helper()
+		if now := saved(); now != rules {
+			t.Errorf("%s: Docker's rules were\n%s\nand are\n%s", what, rules, now)
+		}
+	}
+	m.sh(t, "gantry gc --grace-period=0s; gantry network check --repair")
+	unchanged("gc and repair")
+	m.sh(t, "kill -KILL $(gantry status web | sed -n s/^pid=//p); gantry gc --grace-period=0s")
+	unchanged("the pod's end")
+	m.sh(t, "gantry run --detach --pod-name=web --port=8080:80/tcp "+busybox+" -- httpd -f -p 80 -h /etc")
+	unchanged("another pod")
+	answers()
+	if code, _, stderr := m.run(t, "gantry", "run", "--rm", "--port=8090:80/tcp", busybox, "--", "true"); code != 254 || !strings.Contains(stderr, "listens on") {
+		t.Errorf("a pod with the container's port: exit code %d: %s", code, stderr)
+	}
+	m.sh(t, "docker rm --force theirs; gantry rm --force web; systemctl stop docker docker.socket")
+}
