@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,6 +82,9 @@ func plugins(t *testing.T) []string {
 	return out
 }
 
+// quick are the faults that end by themselves: a kill after the call comes at any point behind it.
+var quick = []string{"error", "garbage-error", "garbage", "crash", "half", "huge"}
+
 // SIGKILL of the supervisor around every call of a plugin, and plugins that fail under a supervisor that lives: gc leaves the host as it
 // was, and no process of a plugin outlives its pod.
 func TestFaultyNetwork(t *testing.T) {
@@ -91,16 +95,21 @@ func TestFaultyNetwork(t *testing.T) {
 	image := busyboxArchive(t)
 	h.must(t, "fetch", image)
 	f := newFaulty(t, h)
-	for _, test := range []struct {
+	type kill struct {
 		command, fault string
 		until          string // a call of the plugin, after which the supervisor is killed; stop: it is stopped in its ADD; empty: later
 		runs           bool
-	}{
+	}
+	tests := []kill{
 		{"ADD", "hang", "stop", false}, {"ADD", "half-hang", "stop", false}, {"ADD", "hang", "ADD", false}, {"ADD", "half-hang", "ADD", false}, {"ADD", "daemon", "ADD", true},
 		{"DEL", "hang", "DEL", true}, {"DEL", "half-hang", "DEL", true},
 		{"ADD", "daemon", "", true}, {"ADD", "error", "", false}, {"ADD", "half", "", false}, {"ADD", "crash", "", false},
-		{"DEL", "error", "", true}, {"DEL", "crash", "", true}, {"DEL", "daemon", "", true},
-	} {
+		{"DEL", "error", "", true}, {"DEL", "crash", "", true}, {"DEL", "daemon", "", true}, {"DEL", "daemon", "DEL", true},
+	}
+	for _, fault := range quick {
+		tests = append(tests, kill{"ADD", fault, "ADD", false}, kill{"DEL", fault, "DEL", true})
+	}
+	for _, test := range tests {
 		t.Run(fmt.Sprintf("%s %s, killed in %q", test.command, test.fault, test.until), func(t *testing.T) {
 			_ = os.Remove(filepath.Join(f.dir, "log"))
 			f.set(t, test.command, test.fault)
@@ -203,16 +212,22 @@ func TestNetworkCommandsAreKilled(t *testing.T) {
 					t.Fatalf("nft: %v\n%s", err, out)
 				}
 			}
-			_ = os.Remove(filepath.Join(f.dir, "log"))
-			f.set(t, test.call, "half-hang")
-			cmd := f.command(t, append([]string{etc}, test.args...)...)
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
+			faults := []string{"half-hang"}
+			if !test.dead { // its attachment is there for the next one
+				faults = slices.Concat(faults, quick)
 			}
-			await.Until(t, "the plugin's "+test.call, func() bool { return f.called(test.call) })
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-			await.Until(t, "the plugin's processes to be gone", func() bool { return len(plugins(t)) == 0 })
+			for _, fault := range faults {
+				_ = os.Remove(filepath.Join(f.dir, "log"))
+				f.set(t, test.call, fault)
+				cmd := f.command(t, append([]string{etc}, test.args...)...)
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				await.Until(t, fault+" in the plugin's "+test.call, func() bool { return f.called(test.call) })
+				_ = cmd.Process.Kill()
+				_ = cmd.Wait()
+				await.Until(t, "the plugin's processes to be gone", func() bool { return len(plugins(t)) == 0 })
+			}
 			f.set(t, test.call, "")
 			h.must(t, append([]string{etc}, test.args...)...)
 			if !test.dead {
