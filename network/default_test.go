@@ -3,6 +3,7 @@ package network
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,15 @@ func TestOneRouteOfIPv6(t *testing.T) {
 		}
 		if len(routes) != 1 || !routes[0].Dst.IP.Equal(net.IP(pod.ip6().AsSlice())) {
 			t.Errorf("%s has the routes %v", name, routes)
+		}
+		var own []netlink.Addr
+		pod.Do(func() {
+			if link, err = netlink.LinkByName("eth0"); err == nil {
+				own, err = netlink.AddrList(link, netlink.FAMILY_V6)
+			}
+		})
+		if err != nil || !slices.ContainsFunc(own, func(a netlink.Addr) bool { return a.IP.IsLinkLocalUnicast() }) {
+			t.Errorf("the pod has the addresses %v (%v), none of them link-local", own, err)
 		}
 	}
 }

@@ -18,7 +18,7 @@ type setting struct {
 }
 
 // podSysctls are what every pod's namespace has. They are set before any interface but lo exists, so default applies to
-// all that come.
+// all that come. None is of those for which the kernel wants the lock of links and addresses, see hostLinkSysctls.
 var podSysctls = []setting{
 	{"ipv4/ping_group_range", "0 2147483647"},   // ping without CAP_NET_RAW
 	{"ipv4/ip_unprivileged_port_start", "0"},    // low ports without CAP_NET_BIND_SERVICE
@@ -26,7 +26,6 @@ var podSysctls = []setting{
 	{"ipv6/conf/default/accept_ra", "0"},        //
 	{"ipv6/conf/default/accept_dad", "0"},       // the host hands out addresses; nobody else has them
 	{"ipv6/conf/default/disable_ipv6", "0"},     // inherited from the host on some
-	{"ipv6/conf/default/addr_gen_mode", "0"},    //
 	{"ipv4/conf/default/accept_redirects", "0"}, //
 	{"ipv6/conf/default/accept_redirects", "0"}, //
 	{"ipv4/conf/default/accept_source_route", "0"},

@@ -178,23 +178,38 @@ func (v *veth) dropMulticast(nl *netlink.Handle, index int) error {
 	return nil
 }
 
-// hostLinkSysctls are set before the host's end comes up.
+// hostLinkSysctls are set before the host's end comes up, where they are not so already: the kernel has who writes disable_ipv6 try again and again,
+// all the time, as long as somebody else has the lock of links and addresses, up to 10 ms for the end of a pod.
 var hostLinkSysctls = []setting{
 	{"/disable_ipv6", "0"},
 	{"/accept_ra", "0"}, // a pod must not become the host's router, even where default says that others may
-	// No link-local address: Linux keeps the routes to fe80::/64 of all links in one list and walks it, under the lock that
+}
+
+// Of IN6_ADDR_GEN_MODE. They are asked for by netlink, which waits for that lock; the sysctl addr_gen_mode tries again and again too.
+const (
+	// The host's end has no link-local address: Linux keeps the routes to fe80::/64 of all links in one list and walks it, under the lock that
 	// every change of an address needs. With 1,000 pods that took 2 ms. The pod is a permanent neighbour instead, which also
 	// spares the two seconds that the host cannot ask for it because its link-local address is tentative.
-	{"/addr_gen_mode", "1"},
-}
+	noLinkLocal = 1
+	// The pod's end has one, whatever the host's links have: on some hosts namespaces inherit that.
+	linkLocal = 0
+)
 
 func (v *veth) configureHost(nl *netlink.Handle, link netlink.Link) error {
 	index := link.Attrs().Index
 	if _, v6 := v.families(); v6 {
 		for _, s := range hostLinkSysctls {
-			if err := writeSysctl("ipv6/conf/"+v.hostName+s.name, s.value); err != nil {
+			name := "ipv6/conf/" + v.hostName + s.name
+			now, err := readSysctl(name)
+			if err == nil && now != s.value {
+				err = writeSysctl(name, s.value)
+			}
+			if err != nil {
 				return err
 			}
+		}
+		if err := nl.LinkSetIP6AddrGenMode(link, noLinkLocal); err != nil {
+			return fmt.Errorf("keep link-local addresses off %s: %w", v.hostName, err)
 		}
 	}
 	if err := nl.LinkSetUp(link); err != nil {
@@ -257,6 +272,11 @@ func (v *veth) configurePod(ns *namespace) error {
 	link, err := ns.nl.LinkByName(v.podName)
 	if err != nil {
 		return fmt.Errorf("find %s: %w", v.podName, err)
+	}
+	if _, v6 := v.families(); v6 {
+		if err := ns.nl.LinkSetIP6AddrGenMode(link, linkLocal); err != nil {
+			return fmt.Errorf("set the link-local address of %s: %w", v.podName, err)
+		}
 	}
 	if err := ns.nl.LinkSetUp(link); err != nil {
 		return fmt.Errorf("bring up %s: %w", v.podName, err)
