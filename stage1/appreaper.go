@@ -1,6 +1,7 @@
 package stage1
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,6 +23,11 @@ func (s *supervisor) renewReapers(apps []*app) error {
 	for _, a := range apps {
 		a.endReaper()
 		r, err := bear(birth{program: s.initProgram.now(), own: func(name string) bool { return name == "pid" }, users: s.reaper.ns["user"]})
+		if err == nil {
+			if err = r.await(); err != nil {
+				err = errors.Join(err, r.discard())
+			}
+		}
 		if err != nil {
 			return fmt.Errorf("start reaper of app %s: %w", a.Name, err)
 		}

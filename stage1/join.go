@@ -7,17 +7,18 @@ import (
 	"github.com/gantryrun/gantry/pods"
 )
 
-// join gives the apps their network, and what tells them of it. To attach takes as long as to start an app up to its last step, so the launcher
-// does that meanwhile, and holds the apps there:
+// join gives the apps their network, if only a loopback, and what tells them of it. To attach takes as long as to start an app up to its last step,
+// so the launcher does that meanwhile, and holds the apps there:
 //
 //	supervisor                       gantry-launch
 //	  ├── request, held ─────────────▶ │ the second stages of the first apps
 //	  │ networks, /etc/hosts           │
-//	  ├── an empty line ─────────────▶ │ executes their programs
+//	  ├── an empty line ─────────────▶ │
+//	  │ what the pod needs later       │ executes their programs
 //
 // None executes an instruction without its network: when that cannot be had, or the supervisor dies, they are killed where they are.
 func (s *supervisor) join(ctx context.Context) error {
-	ahead := len(s.manifest.Networks) > 0 && len(s.levels) > 0 && !s.networkDecides()
+	ahead := len(s.levels) > 0 && !s.networkDecides()
 	if !ahead {
 		if err := s.attach(ctx); err != nil {
 			return err
@@ -50,7 +51,19 @@ func (s *supervisor) join(ctx context.Context) error {
 		s.held.release()
 		s.held = nil
 	}
+	keepThreads()
+	if !s.stays() {
+		rehearse()
+	}
 	return nil
+}
+
+// rehearse has encoding/json learn the types of the last records while the launcher works. It keeps what it has learned: a pod that is to stay
+// goes without.
+func rehearse() {
+	for _, record := range []any{&pods.AppRun{}, &pods.Exit{}} {
+		_, _ = pods.Marshal(record)
+	}
 }
 
 // networkDecides reports whether a network may decide where the apps have their resolv.conf from, because the user did not.

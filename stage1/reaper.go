@@ -14,22 +14,24 @@ import (
 	"github.com/gantryrun/gantry/pods"
 )
 
-// reaper is PID 1 of a PID namespace: the pod's, or with --pid=app that of one app. It keeps the namespaces alive that it was born with. When
+// reaper is PID 1 of a PID namespace: the pod's, or with --pid=app that of one app. It keeps the pod's namespaces alive. When
 // it dies, the kernel kills every process there; when the supervisor dies, it dies.
 type reaper struct {
 	pid   int
 	pidfd *os.File
-	ns    map[string]*os.File // open namespaces by libcontainer's names
+	own   func(namespace string) bool // birth.own
+	ns    map[string]*os.File         // open namespaces by libcontainer's names
+	ready *os.File                    // where it says that it is
 }
 
-// namespaces are the kinds that a pod's apps share, by their clone flag.
+// namespaces are the kinds that a pod's apps share, with the flag for who clones gantry-init.
 var namespaces = []struct {
 	name, file string
 	flag       uintptr
 }{
 	{"user", "user", syscall.CLONE_NEWUSER},
 	{"pid", "pid", syscall.CLONE_NEWPID},
-	{"network", "net", syscall.CLONE_NEWNET},
+	{"network", "net", 0}, // gantry-init makes it: that takes the kernel half a millisecond, in which the supervisor mounts
 	{"ipc", "ipc", syscall.CLONE_NEWIPC},
 	{"uts", "uts", syscall.CLONE_NEWUTS},
 }
@@ -51,8 +53,7 @@ func wanted(m *pods.Manifest, name string) bool {
 	return true
 }
 
-// startReaper makes the pod's namespaces by starting gantry-init in them. It returns when the namespaces can be
-// joined and the host name is set.
+// startReaper makes the pod's namespaces by starting gantry-init in them, which is to be awaited.
 func startReaper(m *pods.Manifest, users *pods.UserRange, program string, avenger *avenger) (*reaper, error) {
 	b := birth{program: program, own: func(name string) bool { return wanted(m, name) }}
 	if wanted(m, "uts") {
@@ -77,7 +78,7 @@ func startReaper(m *pods.Manifest, users *pods.UserRange, program string, avenge
 // birth is how a reaper comes to be.
 type birth struct {
 	program string
-	own     func(namespace string) bool // whether it is born with one of its own
+	own     func(namespace string) bool // whether it has one of its own
 	argv    []string                    // beyond what every reaper is told
 	files   []*os.File                  // its descriptors from 5 on
 	users   *os.File                    // the user namespace that its PID namespace, all that it is born with, belongs to; nil: its maker's
@@ -95,27 +96,44 @@ func bear(b birth) (*reaper, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer ready.Close()
+	defer readyW.Close()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		return nil, errors.Join(err, readyW.Close())
+		return nil, errors.Join(err, ready.Close())
 	}
 	defer null.Close()
-	r := &reaper{ns: map[string]*os.File{}}
+	r := &reaper{own: b.own, ns: map[string]*os.File{}, ready: ready}
 	if err := r.start(b, []*os.File{null, null, null, supervisor, readyW}); err != nil {
-		return nil, errors.Join(err, readyW.Close())
+		return nil, errors.Join(err, ready.Close())
 	}
-	err = errors.Join(r.openNamespaces(b.own), readyW.Close())
-	if err == nil {
-		err = awaitReady(ready)
-	}
-	if err != nil {
-		r.kill()
-		_, _ = unix.Wait4(r.pid, nil, 0, nil)
-		r.close()
-		return nil, err
+	for _, n := range namespaces {
+		if b.own(n.name) && n.flag != 0 {
+			if err := r.open(n.name, n.file); err != nil {
+				return nil, errors.Join(err, r.discard())
+			}
+		}
 	}
 	return r, nil
+}
+
+// await returns when the reaper's namespaces can be joined and the host name is set.
+func (r *reaper) await() error {
+	defer r.ready.Close()
+	if err := awaitReady(r.ready); err != nil {
+		return err
+	}
+	if !r.own("network") {
+		return nil
+	}
+	return r.open("network", "net")
+}
+
+// discard ends a reaper that nobody else knows of.
+func (r *reaper) discard() error {
+	r.kill()
+	_, err := unix.Wait4(r.pid, nil, 0, nil)
+	r.close()
+	return err
 }
 
 // avenger is what a reaper in the host's PID namespace starts when the supervisor is dead: gantry-stage1, which kills the pod's processes.
@@ -162,7 +180,11 @@ func (r *reaper) start(b birth, files []*os.File) error {
 			sys.Cloneflags |= n.flag
 		}
 	}
-	argv := append([]string{"gantry-init", "reap", "--supervisor-fd=3", "--ready-fd=4"}, b.argv...)
+	argv := []string{"gantry-init", "reap", "--supervisor-fd=3", "--ready-fd=4"}
+	if b.own("network") {
+		argv = append(argv, "--unshare-net")
+	}
+	argv = append(argv, b.argv...)
 	if b.users != nil {
 		return r.startInside(b, argv, files)
 	}
@@ -204,17 +226,12 @@ func (r *reaper) startInside(b birth, argv []string, files []*os.File) error {
 	return nil
 }
 
-func (r *reaper) openNamespaces(own func(string) bool) error {
-	for _, n := range namespaces {
-		if !own(n.name) {
-			continue
-		}
-		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", r.pid, n.file))
-		if err != nil {
-			return err
-		}
-		r.ns[n.name] = f
+func (r *reaper) open(namespace, file string) error {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", r.pid, file))
+	if err != nil {
+		return err
 	}
+	r.ns[namespace] = f
 	return nil
 }
 
@@ -241,4 +258,5 @@ func (r *reaper) close() {
 		_ = f.Close()
 	}
 	_ = r.pidfd.Close()
+	_ = r.ready.Close() // it may not have been awaited
 }

@@ -91,11 +91,11 @@ func Run(ctx context.Context, opts Options) (int, error) {
 }
 
 func (s *supervisor) run(ctx context.Context) (int, error) {
+	s.listen() // a signal that comes before ends us where we are
 	if err := s.open(); err != nil {
 		s.dismissLauncher()
 		return ExitInternal, err // run.json is not written: the pod is still what it was
 	}
-	s.listen()
 	err := s.make(ctx)
 	switch {
 	case err == nil:
@@ -193,6 +193,9 @@ func (s *supervisor) make(ctx context.Context) error {
 	}
 	if err := s.mount(); err != nil {
 		return err
+	}
+	if err := s.reaper.await(); err != nil {
+		return fmt.Errorf("start the pod's reaper: %w", err)
 	}
 	return s.join(ctx)
 }

@@ -33,7 +33,6 @@ func (s *supervisor) startNext() {
 	}
 	if !s.ready {
 		s.ready = true
-		keepThreads()
 		if err := s.pod.WriteReady(); err != nil {
 			s.fail(ExitInternal, err.Error())
 			s.end()

@@ -8,12 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rest gives back what only a start needs, when one is over. A pod that somebody waits for in the foreground is most often over soon.
+// rest gives back what only a start needs, when one is over.
 func (s *supervisor) rest() {
-	if s.ready && s.launcherPID == 0 && (s.opts.Detached || os.Getenv("NOTIFY_SOCKET") != "") {
+	if s.ready && s.launcherPID == 0 && s.stays() {
 		trim()
 	}
 }
+
+// stays reports whether the pod is one to be as small as possible. One that somebody waits for in the foreground is most often over soon.
+func (s *supervisor) stays() bool { return s.opts.Detached || os.Getenv("NOTIFY_SOCKET") != "" }
 
 // trim gives the kernel back the mapping of our own program: a supervisor that waits needs a tenth of the code and tables that a start has been
 // through. They stay in the page cache, shared with all other pods and free to be dropped when nobody needs them, and come back page by page.

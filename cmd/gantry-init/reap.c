@@ -162,7 +162,7 @@ void reap(char **argv)
 	u64 all = ~0ul, child = 1ul << (SIGCHLD - 1);
 	char *hostname = NULL, *value;
 	struct avenger avenger = {-1, -1, -1, NULL};
-	int become = 0;
+	int become = 0, network = 0;
 
 	for (; *argv && !((value = after(*argv, "--")) && !*value); argv++) {
 		if ((value = after(*argv, "--avenger-fd=")))
@@ -173,6 +173,8 @@ void reap(char **argv)
 			avenger.lock = number(value);
 		else if ((value = after(*argv, "--become-root")))
 			become = 1;
+		else if ((value = after(*argv, "--unshare-net")))
+			network = 1;
 		else if ((value = after(*argv, "--users-fd=")))
 			users = number(value);
 		else if ((value = after(*argv, "--born-fd=")))
@@ -203,6 +205,8 @@ void reap(char **argv)
 	SYS1(__NR_chdir, "/");
 	if (become && (err = become_root()) < 0)
 		finish(ready, "become root of the user namespace", err);
+	if (network && (err = SYS1(__NR_unshare, CLONE_NEWNET)) < 0)
+		finish(ready, "make network namespace", err);
 	if (hostname && (err = SYS2(__NR_sethostname, hostname, length(hostname))) < 0)
 		finish(ready, "set hostname", err);
 	if (avenger.program < 0 && (err = disarm()) < 0)
