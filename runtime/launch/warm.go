@@ -21,10 +21,11 @@ import (
 // kind of cgroups that this host has.
 func warmUp() {
 	out := json.NewEncoder(io.Discard)
-	for _, v := range []any{&pods.Launch{}, &pods.Launched{}, &specs.Spec{}, &libcontainer.State{}} {
+	for _, v := range []any{&pods.Launch{}, &pods.Launched{}, &specs.Spec{}, &libcontainer.State{}, &furniture{Mounts: make([]piece, 1), Dirs: make([]dir, 1)}} {
 		_ = out.Encode(v) // the output does not matter
 	}
 	seccomp.Version()
+	_, _ = cgroups.GetCgroupMounts(false) // where the hierarchies of v1 lie is read once
 	_, _ = os.FindProcess(os.Getpid()) // has package os find out about pidfds, for which it forks a process
 }
 
