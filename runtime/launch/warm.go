@@ -26,7 +26,7 @@ func warmUp() {
 	}
 	seccomp.Version()
 	_, _ = cgroups.GetCgroupMounts(false) // where the hierarchies of v1 lie is read once
-	_, _ = os.FindProcess(os.Getpid()) // has package os find out about pidfds, for which it forks a process
+	_, _ = os.FindProcess(os.Getpid())    // has package os find out about pidfds, for which it forks a process
 }
 
 // wakeInterval is less than a grace period; for wakeTimes intervals an app may let us wait before it pays itself.
