@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -41,28 +40,7 @@ func (s *supervisor) mountRootfs(app *pods.App) error {
 	if s.users != nil {
 		return s.mountMapped(app, dir)
 	}
-	if err := makeTargets(app.Rootfs.Lower, filepath.Join(dir, "upper")); err != nil {
-		return err
-	}
 	return mountOverlay(app.Rootfs.Lower, dir, s.rootfs(app))
-}
-
-// makeTargets makes what every app has something mounted on, where its image lacks that. The overlay is not there yet: to make a directory
-// through it takes the kernel ten times as long.
-func makeTargets(lower []string, upper string) error {
-	for _, name := range []string{"dev", "proc", "sys"} {
-		there := slices.ContainsFunc(lower, func(layer string) bool {
-			_, err := os.Lstat(filepath.Join(layer, name))
-			return !errors.Is(err, fs.ErrNotExist)
-		})
-		if there { // or was taken away
-			continue
-		}
-		if err := makeDir(filepath.Join(upper, name), 0o755); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // rootfs is where the app's root file system is mounted.
