@@ -106,7 +106,7 @@ func newRmCommand(e *env) *cobra.Command {
 		}
 		return eachPod(e, args, uuidFile, func(_ *pods.Store, pod *pods.Pod) error {
 			err := r.Remove(cmd.Context(), pod, force)
-			if errors.Is(err, runtime.ErrState) && !force {
+			if state, _ := pod.State(); errors.Is(err, runtime.ErrState) && state.Live() && !force {
 				return withHint(err, "gantry stop %s, or rm --force", pod.UUID)
 			}
 			if err == nil {

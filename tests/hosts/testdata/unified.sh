@@ -62,6 +62,7 @@ is "processor limit" "$(cat $U/gantry-$uuid/small/cpu.max)" "50000 100000"
 is "limit of the unit" "$(cat $U/memory.max)" 209715200
 has "systemctl status shows apps" "$(systemctl status --no-pager pod)" "sleep 1000"
 is "an app sees itself at the root" "$(gantry enter --app=small $uuid cat /proc/self/cgroup)" "0::/"
+is "an entered command has the app's limits" "$(ulimit -Sn 99; gantry enter --app=small $uuid sh -c '[ $(ulimit -n) != 99 ] && echo not the limits of who enters')" "not the limits of who enters"
 # The unit's share of the processor holds for its apps.
 gantry enter --app=other $uuid touch /go
 systemctl set-property --runtime pod.service CPUQuota=2%
