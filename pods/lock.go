@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,10 +37,10 @@ func setLock(f *os.File, typ int16, at int64) error {
 }
 
 // held asks without disturbing: a read lock would conflict only with a writer.
-func held(f *os.File) (bool, error) { return heldFD(int(f.Fd())) }
+func held(f *os.File) (bool, error) { return heldAt(int(f.Fd()), lifeByte) }
 
-func heldFD(fd int) (bool, error) {
-	lk := unix.Flock_t{Type: unix.F_RDLCK, Whence: 0, Start: lifeByte, Len: 1}
+func heldAt(fd int, at int64) (bool, error) {
+	lk := unix.Flock_t{Type: unix.F_RDLCK, Whence: 0, Start: at, Len: 1}
 	if err := unix.FcntlFlock(uintptr(fd), unix.F_OFD_GETLK, &lk); err != nil {
 		return false, fmt.Errorf("ask for the lock: %w", err)
 	}
@@ -63,11 +64,22 @@ func (p *Pod) lock(at int64) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := setLock(f, unix.F_WRLCK, at); err != nil {
+	err = setLock(f, unix.F_WRLCK, at)
+	for end := time.Now().Add(waiterPatience); errors.Is(err, ErrBusy) && time.Now().Before(end); {
+		if writer, askErr := heldAt(int(f.Fd()), at); writer || askErr != nil {
+			break
+		}
+		time.Sleep(time.Millisecond) //nolint:forbidigo // the kernel would tell of a writer that comes meanwhile, too, and be waiting for that
+		err = setLock(f, unix.F_WRLCK, at)
+	}
+	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return &Lock{file: f}, nil
 }
+
+// waiterPatience is how long who waited for a lock, and so has it for a moment, for reading, may keep it from who wants it.
+const waiterPatience = 10 * time.Second
 
 // MendLock makes the lock file of a pod that has lost it. Nothing takes it away but damage: a pod has it before it has its name. A supervisor that
 // still holds the lost one is not seen by it any more: the caller has made sure that there is none.

@@ -89,11 +89,11 @@ func (r *Glancer) readState(dir int) (State, view, error) {
 		return "", view{}, err
 	}
 	defer unix.Close(lock)
-	held, err := heldFD(lock)
+	held, err := heldAt(lock, lifeByte)
 	for err == nil {
 		f, v := r.look(dir)
 		before := held
-		if held, err = heldFD(lock); err == nil && held == before {
+		if held, err = heldAt(lock, lifeByte); err == nil && held == before {
 			f.Held = held
 			return f.State(), v, nil
 		}
