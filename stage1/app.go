@@ -23,7 +23,6 @@ type app struct {
 	starting bool                // a launcher has it
 	pid      int                 // 0: it does not run
 	started  time.Time
-	oomKills int
 	deadline time.Time // of being killed, once it was asked to stop
 	killed   bool
 	ran      bool // it has been started once

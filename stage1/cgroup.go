@@ -188,8 +188,8 @@ func (cg *podCgroup) clear() error {
 	return nil
 }
 
-// oomKills counts the out-of-memory kills of an app; 0 where the kernel does not tell. It reads memory.events on v2 and
-// memory.oom_control (kernel 4.13) on v1.
+// oomKills counts the out-of-memory kills of an app's run, whose cgroup was made for it: what came before its start was heard of counts, too. 0
+// where the kernel does not tell. It reads memory.events on v2 and memory.oom_control (kernel 4.13) on v1.
 func (cg *podCgroup) oomKills(app string) int {
 	file := "memory.oom_control"
 	if isUnified() {

@@ -184,7 +184,7 @@ func (s *supervisor) exited(a *app, status unix.WaitStatus) {
 		run.Code = 128 + int(status.Signal())
 	}
 	if run.Signal == "SIGKILL" || run.Signal == "" && run.Code != 0 { // the second: of its children, one that it cannot do without
-		run.OOMKilled = s.cgroup.oomKills(a.Name) > a.oomKills
+		run.OOMKilled = s.cgroup.oomKills(a.Name) > 0
 	}
 	if a.hook != "" {
 		s.hookOver(a, run)

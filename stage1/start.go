@@ -155,7 +155,7 @@ func (s *supervisor) answered(msg answer) {
 		s.notStartedApp(a, msg)
 		return
 	}
-	a.pid, a.oomKills = msg.PID, s.cgroup.oomKills(a.Name)
+	a.pid = msg.PID
 	if a.hook != "" {
 		s.hookRuns(a)
 	} else {
