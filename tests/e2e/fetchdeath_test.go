@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,6 +25,8 @@ func TestEndOfFetch(t *testing.T) {
 	if !box.Enter(t, build.Env(build.Dir(t))) {
 		return
 	}
+	// What our caller ignores, a hangup under nohup, gantry would ignore, too.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	h := newHost(t)
 	for name, tc := range map[string]struct {
 		signal syscall.Signal
