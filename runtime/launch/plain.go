@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -108,7 +109,7 @@ func (t *taker) has(target string) bool {
 func (t *taker) isPlain(target string, kind uint32) bool {
 	fd, err := t.root.open(target, 0)
 	if err != nil {
-		return err == unix.ENOENT
+		return errors.Is(err, unix.ENOENT)
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
@@ -140,7 +141,7 @@ func (t *taker) aside(others []*configs.Mount) bool {
 		fd, err := t.root.open(m.Destination, 0)
 		if err == nil {
 			_ = unix.Close(fd)
-		} else if err != unix.ENOENT {
+		} else if !errors.Is(err, unix.ENOENT) {
 			return false
 		}
 	}
