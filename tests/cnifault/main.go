@@ -45,7 +45,14 @@ func main() {
 	command := os.Getenv("CNI_COMMAND")
 	fault, _ := os.ReadFile(filepath.Join(conf.Dir, command))
 	note(conf.Dir, fmt.Sprintf("%s netns=%v", command, os.Getenv("CNI_NETNS") != ""))
-	if how := strings.TrimSpace(string(fault)); how != "half" {
+	switch how := strings.TrimSpace(string(fault)); how {
+	case "half":
+	case "garbage", "huge": // who says that it is done has done it, whatever it prints
+		if err := obey(command); err != nil {
+			fail(err)
+		}
+		misbehave(how)
+	default:
 		misbehave(how)
 	}
 	if err := obey(command); err != nil {
